@@ -1,0 +1,1 @@
+"""Ray Serve deployments: each wraps one lightrag component; the ingress composes them."""

@@ -1,0 +1,5 @@
+"""``python -m lightrag.cli``: the same as the ``lightrag`` command."""
+
+from lightrag.cli import main
+
+main()

@@ -1,0 +1,8 @@
+"""What was said and what became of it, durably: messages, buffers, entries, validity, undo log, queues."""
+
+from lightrag.conversation.history.batches import Claim, QueuedBatch
+from lightrag.conversation.history.entries import Why
+from lightrag.conversation.history.queues import Candidate
+from lightrag.conversation.history.store import History
+
+__all__ = ["Candidate", "Claim", "History", "QueuedBatch", "Why"]

@@ -1,0 +1,192 @@
+"""The write-ahead part of the history: accepted messages and the buffers they wait in.
+
+A buffer is a state of rows, not a thing in memory: a message without a segment is in the sensory buffer, a segment
+without a batch in the short-term buffer. So buffers survive crashes and are the same on every replica.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from blake3 import blake3
+from sqlalchemy import func, insert, select, update
+
+from lightrag.conversation.history import schema
+from lightrag.conversation.history.ledger import CHUNK, Ledger, Write, message_row, message_value
+from lightrag.conversation.types import Message, Scope, StoredMessage, TopicSegment
+from lightrag.errors import ConflictError
+
+_m = schema.messages.c
+_s = schema.segments.c
+
+
+class Accepted(NamedTuple):
+    """What an add stored."""
+
+    message_ids: tuple[str, ...]
+    repeated: bool
+
+
+class OpenSegment(NamedTuple):
+    """A segment that waits in the short-term buffer."""
+
+    segment: int
+    tokens: int
+
+
+class MessageLog:
+    """Messages, sensory and short-term buffers."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def accept(
+        self,
+        scope: Scope,
+        conversation: str,
+        messages: Sequence[Message],
+        request_id: str | None = None,
+        pictures: Sequence[Sequence[tuple[str, bytes]]] = (),
+    ) -> Accepted:
+        """Make messages durable in one transaction. The same request id stores nothing again.
+
+        Args:
+            scope: whose.
+            conversation: which.
+            messages: checked.
+            request_id: of the call.
+            pictures: reference and file of the images of each message; empty where images are not kept.
+
+        Raises:
+            ConflictError: the request id was used for other messages.
+        """
+        rows = [message_row(message) for message in messages]
+        digest = blake3(json.dumps([conversation, rows], sort_keys=True).encode()).hexdigest()
+        with self._ledger.write(scope) as tx:
+            if request_id is not None:
+                requests = schema.requests
+                key = (requests.c.scope_id == tx.scope_id) & (requests.c.request_id == request_id)
+                known = tx.connection.execute(select(requests).where(key)).first()
+                if known is not None:
+                    if known.payload_hash != digest:
+                        raise ConflictError(
+                            f"request id {request_id!r} was used for other messages; use a new one", subject=request_id
+                        )
+                    return Accepted(tuple(known.accepted), True)
+            common = {"scope_id": tx.scope_id, "conversation": conversation, "revision": tx.revision}
+            statement = insert(schema.messages).returning(_m.seq, sort_by_parameter_order=True)
+            result = tx.connection.execute(statement, [row | common for row in rows])
+            numbers = list(result.scalars())
+            ids = tuple(f"m{seq}" for seq in numbers)
+            _keep_pictures(tx, numbers, pictures)
+            if request_id is not None:
+                values = {"request_id": request_id, "payload_hash": digest, "accepted": list(ids)}
+                tx.connection.execute(insert(schema.requests).values(scope_id=tx.scope_id, **values))
+        return Accepted(ids, False)
+
+    def sensory(self, scope: Scope, conversation: str) -> list[StoredMessage]:
+        """Messages of a conversation that belong to no segment yet, in order of arrival."""
+        scope_id = self._ledger.scope_id(scope)
+        where = (_m.scope_id == scope_id) & (_m.conversation == conversation) & _m.segment_id.is_(None)
+        with self._ledger.read(str(scope)) as connection:
+            rows = connection.execute(select(schema.messages).where(where).order_by(_m.seq))
+            return [message_value(row) for row in rows]
+
+    def buffered(self, scope: Scope, conversation: str) -> int:
+        """Number of messages of a conversation that no batch holds yet."""
+        scope_id = self._ledger.scope_id(scope)
+        waiting = select(_s.segment_id).where(
+            _s.scope_id == scope_id, _s.conversation == conversation, _s.batch_id.is_(None)
+        )
+        where = (_m.scope_id == scope_id) & (_m.conversation == conversation)
+        where &= _m.segment_id.is_(None) | _m.segment_id.in_(waiting)
+        with self._ledger.read(str(scope)) as connection:
+            return int(connection.execute(select(func.count()).select_from(schema.messages).where(where)).scalar_one())
+
+    def buffered_conversations(self, scope: Scope) -> list[str]:
+        """Conversations of a scope with something in either buffer."""
+        scope_id = self._ledger.scope_id(scope)
+        waiting = select(_m.conversation).where(_m.scope_id == scope_id, _m.segment_id.is_(None))
+        segments = select(_s.conversation).where(_s.scope_id == scope_id, _s.batch_id.is_(None))
+        with self._ledger.read(str(scope)) as connection:
+            return sorted(connection.execute(waiting.union(segments)).scalars())
+
+    def keep_compressed(self, scope: Scope, texts: Sequence[tuple[int, str]]) -> None:
+        """Remember what pre-compression made of messages, by their ``seq``."""
+        if not texts:
+            return
+        with self._ledger.write(scope) as tx:
+            for seq, text in texts:
+                where = (_m.scope_id == tx.scope_id) & (_m.seq == seq)
+                tx.connection.execute(update(schema.messages).where(where).values(compressed=text))
+
+    def cut(self, scope: Scope, conversation: str, groups: Sequence[tuple[Sequence[int], int]]) -> bool:
+        """Turn buffered messages into segments: pairs of message ``seq`` and token count, in order.
+
+        Returns:
+            False, with nothing changed, where another worker has cut some of them already.
+        """
+        with self._ledger.write(scope) as tx:
+            wanted = [seq for group, _ in groups for seq in group]
+            free = _m.segment_id.is_(None) & (_m.scope_id == tx.scope_id)
+            still = 0
+            for at in range(0, len(wanted), CHUNK):
+                part = wanted[at : at + CHUNK]
+                still += len(tx.connection.execute(select(_m.seq).where(free, _m.seq.in_(part))).all())
+            if still != len(wanted):
+                return False
+            for group, tokens in groups:
+                values = {"scope_id": tx.scope_id, "conversation": conversation, "tokens": tokens}
+                made = tx.connection.execute(insert(schema.segments).values(**values).returning(_s.segment_id))
+                number = made.scalar_one()
+                for at in range(0, len(group), CHUNK):
+                    where = _m.seq.in_(group[at : at + CHUNK]) & (_m.scope_id == tx.scope_id)
+                    tx.connection.execute(update(schema.messages).where(where).values(segment_id=number))
+        return True
+
+    def short_term(self, scope: Scope, conversation: str) -> list[OpenSegment]:
+        """Segments of a conversation that belong to no extraction batch yet, in order."""
+        scope_id = self._ledger.scope_id(scope)
+        where = (_s.scope_id == scope_id) & (_s.conversation == conversation) & _s.batch_id.is_(None)
+        query = select(_s.segment_id, _s.tokens).where(where).order_by(_s.segment_id)
+        with self._ledger.read(str(scope)) as connection:
+            return [OpenSegment(row.segment_id, row.tokens) for row in connection.execute(query)]
+
+    def segments_of(self, scope: Scope, batch_id: int) -> tuple[TopicSegment, ...]:
+        """The segments of an extraction batch with their messages."""
+        scope_id = self._ledger.scope_id(scope)
+        inside = select(_s.segment_id).where(_s.scope_id == scope_id, _s.batch_id == batch_id)
+        where = (_m.scope_id == scope_id) & _m.segment_id.in_(inside)
+        with self._ledger.read(str(scope)) as connection:
+            rows = connection.execute(select(schema.messages).where(where).order_by(_m.seq))
+            found = [message_value(row) for row in rows]
+        by_segment: dict[int, list[StoredMessage]] = {}
+        for message in found:
+            if message.segment is not None:
+                by_segment.setdefault(message.segment, []).append(message)
+        return tuple(
+            TopicSegment(number, members[0].conversation, tuple(members)) for number, members in by_segment.items()
+        )
+
+    def since(self, scope: Scope, revision: int) -> list[StoredMessage]:
+        """Messages that were accepted or extracted after a revision, in order of arrival."""
+        scope_id = self._ledger.scope_id(scope)
+        where = (_m.scope_id == scope_id) & (_m.revision > revision)
+        with self._ledger.read(str(scope)) as connection:
+            rows = connection.execute(select(schema.messages).where(where).order_by(_m.seq))
+            return [message_value(row) for row in rows]
+
+
+def _keep_pictures(tx: Write, numbers: Sequence[int], pictures: Sequence[Sequence[tuple[str, bytes]]]) -> None:
+    rows = [
+        {"scope_id": tx.scope_id, "message_seq": seq, "position": at, "reference": reference, "content": content}
+        for seq, attached in zip(numbers, pictures, strict=False)
+        for at, (reference, content) in enumerate(attached)
+    ]
+    if rows:
+        tx.connection.execute(insert(schema.pictures), rows)
+
+
+__all__ = ["Accepted", "MessageLog", "OpenSegment"]

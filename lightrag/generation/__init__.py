@@ -1,0 +1,1 @@
+"""Answers from evidence: extractive quotes or a language model's text."""

@@ -1,0 +1,1 @@
+"""Reproduces the choices of the published FlexRAG and TacZip, defects included."""

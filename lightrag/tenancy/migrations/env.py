@@ -1,0 +1,5 @@
+"""Run by Alembic."""
+
+from lightrag.storage.records import run_migrations
+
+run_migrations()

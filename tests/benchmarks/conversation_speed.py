@@ -1,0 +1,283 @@
+"""Conversation memory side by side with the published behaviour, re-created plainly, on this machine.
+
+Run ``python -m tests.benchmarks.conversation_speed`` (some five minutes on two idle cores; ``--only search`` and so on
+for one part, ``--entries``, ``--turns``, ``--compressed-turns`` and ``--users`` to bound the time).
+
+The published side is the straightforward code that its description gives: ``QdrantClient`` in local mode, one embedding
+per fact, one look-up and one write per fact, one filtered search per entry for the update queues. Where the published
+side would take many minutes it is run for a part of the entries and scaled up, and the line says so. No language model
+is involved: a scripted one answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightrag.config import EmbedderSettings
+from lightrag.conversation import LightMemory, Scope
+from lightrag.conversation.history import History
+from lightrag.conversation.index.rows import item_number
+from lightrag.conversation.types import MemoryEntry
+from lightrag.conversation.update.neighbours import candidate_queues
+from lightrag.conversation.vectors import Choice, Origin, VectorDelta, VectorPoint
+from lightrag.conversation.vectors.edge import EdgeVectorStore
+from lightrag.models import open_embedder
+from lightrag.models.fakes import ScriptedLanguageModel
+from lightrag.retrieval.filters import Between, Equal
+from tests.benchmarks.conversation_building import adding_compressed, consolidating
+from tests.benchmarks.conversation_footprint import footprint
+
+DIMENSION = 384
+SCOPE = Scope("t", "u")
+WORDS = (
+    "garden",
+    "boat",
+    "piano",
+    "sister",
+    "train",
+    "winter",
+    "soup",
+    "Lisbon",
+    "doctor",
+    "bicycle",
+    "cousin",
+    "window",
+)
+WORDS += ("market", "river", "dog")
+
+
+def milliseconds(work: Callable[[int], object], repeats: int = 60) -> float:
+    """Median time of a call."""
+    spent = []
+    for n in range(repeats):
+        start = time.perf_counter()
+        work(n)
+        spent.append(1000 * (time.perf_counter() - start))
+    return statistics.median(spent)
+
+
+def line(name: str, published: float, ours: float, unit: str, target: float, note: str = "") -> dict[str, Any]:
+    ratio = published / ours
+    print(
+        f"{name}: published {published:.3f} {unit}, ours {ours:.3f} {unit}, {ratio:.1f}x (target {target}x) {note}",
+        flush=True,
+    )
+    return {"name": name, "published": published, "ours": ours, "unit": unit, "ratio": ratio, "target": target}
+
+
+def vectors_like_text(count: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    topics = random.standard_normal((200, DIMENSION))
+    vectors = topics[random.integers(0, 200, count)] + 0.8 * random.standard_normal((count, DIMENSION))
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+@contextmanager
+def published_store(folder: Path, vectors: np.ndarray) -> Iterator[Any]:
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(path=str(folder))
+    client.create_collection("m", models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE))
+    for start in range(0, len(vectors), 500):
+        part = range(start, min(start + 500, len(vectors)))
+        client.upsert("m", [models.PointStruct(id=n, vector=vectors[n].tolist(), payload=_payload(n)) for n in part])
+    yield client
+    client.close()
+
+
+def _payload(n: int) -> dict[str, Any]:
+    text = f"{WORDS[n % 15]} {WORDS[n % 13]} number {n}, as was told on a day."
+    return {"time": n, "speaker": "ab"[n % 2], "memory": text, "topic": n // 10}
+
+
+def search(vectors: np.ndarray, folder: Path) -> list[dict[str, Any]]:
+    """The search itself, the query vector given; then update queues over the same entries."""
+    from qdrant_client import models
+
+    count = len(vectors)
+    store = EdgeVectorStore.open(folder / "ours", Origin("h", "e", DIMENSION))
+    points = [VectorPoint(item_number(f"e{n}"), vectors[n], {"time": n, "speaker": "ab"[n % 2]}) for n in range(count)]
+    store.apply(SCOPE, VectorDelta(points), 1)
+    half = Choice(Between(field="time", high=count // 2))
+    speaker = Choice(Equal(field="speaker", values=("a",)))
+    with published_store(folder / "published", vectors) as client:
+
+        def theirs(n: int, key: str = "", condition: Any = None) -> Any:
+            chosen = models.Filter(must=[condition]) if key else None
+            return client.query_points("m", query=vectors[n].tolist(), limit=10, query_filter=chosen, with_vectors=True)
+
+        before = models.FieldCondition(key="time", range=models.Range(lte=count // 2))
+        who = models.FieldCondition(key="speaker", match=models.MatchValue(value="a"))
+        rows = [
+            line(
+                f"search in {count}",
+                milliseconds(theirs, 30),
+                milliseconds(lambda n: store.search(SCOPE, vectors[n], 10)),
+                "ms",
+                30,
+            ),
+            line(
+                f"search in {count} by time",
+                milliseconds(lambda n: theirs(n, "time", before), 10),
+                milliseconds(lambda n: store.search(SCOPE, vectors[n], 10, half)),
+                "ms",
+                300,
+            ),
+            line(
+                f"search in {count} by speaker",
+                milliseconds(lambda n: theirs(n, "speaker", who), 10),
+                milliseconds(lambda n: store.search(SCOPE, vectors[n], 10, speaker)),
+                "ms",
+                300,
+            ),
+        ]
+        one = milliseconds(lambda n: theirs(n, "time", before), 20) / 1000
+    rows.append(queues(vectors, store, folder, one * count))
+    store.close()
+    return rows
+
+
+def queues(vectors: np.ndarray, store: EdgeVectorStore, folder: Path, published: float) -> dict[str, Any]:
+    from datetime import datetime, timedelta
+
+    count = len(vectors)
+    start = datetime(2024, 1, 1)
+    entries = [MemoryEntry(f"e{n}", "text", start + timedelta(minutes=n)) for n in range(count)]
+    history = History.open(folder / "queues.db")
+    begun = time.perf_counter()
+    numbers = {item_number(entry.entry_id): n for n, entry in enumerate(entries)}
+    found = candidate_queues(entries, store.vectors(SCOPE), numbers, frozenset(range(count)), 10)
+    history.queues.write(SCOPE, found, 1)
+    ours = time.perf_counter() - begun
+    history.close()
+    return line(f"update queues of {count}", published, ours, "s", 300, "(published: 20 searches, scaled up)")
+
+
+def adding(turns: int, folder: Path) -> list[dict[str, Any]]:
+    """Adding user and assistant turns without compression, the model's time excluded."""
+    from qdrant_client import QdrantClient, models
+
+    embedder = open_embedder(EmbedderSettings())
+    facts = [f"User saw a {WORDS[n % 15]} near the {WORDS[n % 13]} with {n} friends on that day." for n in range(turns)]
+    asyncio.run(embedder.embed(["warm up"]))
+
+    client = QdrantClient(path=str(folder / "adding"))
+    client.create_collection("m", models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE))
+    begun = time.perf_counter()
+    for n, fact in enumerate(facts):
+        vector = asyncio.run(embedder.embed([fact]))[0]
+        client.retrieve("m", [n])
+        client.upsert("m", [models.PointStruct(id=n, vector=vector.tolist(), payload=_payload(n) | {"memory": fact})])
+    theirs = 1000 * (time.perf_counter() - begun) / turns
+    client.close()
+
+    rows = []
+    for turns_too in (False, True):
+        target = folder / f"ours-{turns_too}"
+        config = {
+            "embedding_retriever": {"model_name": "qdrant", "configs": {"path": str(target)}},
+            "retrieve_turns": turns_too,
+        }
+        memory = LightMemory.from_config(
+            config, embedder=embedder, language_model=ScriptedLanguageModel(_one_fact_each)
+        )
+        # Both sides start with open stores and loaded libraries.
+        warm = {"role": "user", "content": "I am warming up.", "time_stamp": "2024-01-01"}
+        memory.for_user("warm", "up").add_memory(warm, force_extract=True)
+        begun = time.perf_counter()
+        for n, fact in enumerate(facts):
+            stamp = f"2024-{n // 28 % 12 + 1:02d}-{n % 28 + 1:02d}T10:00:{n // 336 % 60:02d}"
+            pair = [
+                {"role": "user", "content": fact, "time_stamp": stamp},
+                {"role": "assistant", "content": "I see, thank you for telling me.", "time_stamp": stamp},
+            ]
+            memory.add_memory(pair, force_extract=n == turns - 1)
+        spent = 1000 * (time.perf_counter() - begun) / turns
+        note = "(messages indexed beside the facts)" if turns_too else "(facts indexed, as published)"
+        rows.append(line("adding a turn, no compression", theirs, spent, "ms", 3, note))
+        memory.close()
+    return rows
+
+
+def _one_fact_each(prompt: Any, _sampling: Any) -> str:
+    lines = [text for text in prompt.messages[1].text.splitlines() if text.startswith("[")]
+    facts = [{"source_id": n, "fact": text.split(": ", 1)[1], "importance": 1} for n, text in enumerate(lines)]
+    return json.dumps({"data": facts})
+
+
+def users(count: int, folder: Path) -> dict[str, Any]:
+    """Many users, interleaved, from several tasks; nobody sees another one's entries."""
+    from lightrag.models.fakes import HashingEmbedder
+
+    config = {"embedding_retriever": {"model_name": "qdrant", "configs": {"path": str(folder / "users")}}}
+    memory = LightMemory.from_config(config, embedder=HashingEmbedder(64))
+    people = [memory.for_user(f"tenant{n % 7}", f"user{n}") for n in range(count)]
+    day = "2024-01-01"
+
+    async def one(n: int, limit: asyncio.Semaphore) -> None:
+        async with limit:
+            for part in range(2):
+                text = f"I am owner {n} and have house {part}."
+                await people[n].aio.add_memory({"role": "user", "content": text, "time_stamp": day}, force_extract=True)
+            found = await people[n].aio.search("owner house", limit=20)
+            assert len(found.entries) == 2
+            assert all(f"owner {n} " in hit.entry.text for hit in found.entries)
+
+    async def everyone() -> None:
+        limit = asyncio.Semaphore(8)
+        await asyncio.gather(*(one(n, limit) for n in range(count)))
+
+    begun = time.perf_counter()
+    asyncio.run(everyone())
+    spent = time.perf_counter() - begun
+    memory.close()
+    print(f"{count} users: {2 * count / spent:.0f} adds/s with a search per user", flush=True)
+    return {"name": f"{count} users", "adds_per_second": 2 * count / spent}
+
+
+def compressing(turns: int, folder: Path) -> list[dict[str, Any]]:
+    theirs, ours, note = adding_compressed(turns, folder, open_embedder(EmbedderSettings()))
+    return [line("adding a turn, compressed", theirs, ours, "ms", 5, note)]
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], list[dict[str, Any]]]] = {
+    "search": lambda options, folder: search(vectors_like_text(options.entries), folder),
+    "adding": lambda options, folder: adding(options.turns, folder),
+    "compressing": lambda options, folder: compressing(options.compressed_turns, folder),
+    "consolidating": lambda _, folder: [consolidating(400, folder, open_embedder(EmbedderSettings()))],
+    "footprint": lambda options, _: footprint(options.entries),
+    "users": lambda options, folder: [users(options.users, folder)],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=tuple(PARTS), help="one part; all by default")
+    parser.add_argument("--compressed-turns", type=int, default=24)
+    parser.add_argument("--entries", type=int, default=10_000)
+    parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--users", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for part, measured in PARTS.items():
+        if options.only in (None, part):
+            with tempfile.TemporaryDirectory() as folder:
+                rows += measured(options, Path(folder))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
