@@ -31,6 +31,7 @@ from lightrag.retrieval.passage_spool import PassageSpool
 from lightrag.storage import tables
 from lightrag.storage.commits import Commit, FileEntry
 from lightrag.storage.transfer import parallel_files
+from lightrag.types import Gist
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,20 @@ class IndexStation:
         tokens = pc.sum(level0["tokens"]).as_py() or 0
         # One that fits the budget as it is needs no levels above, and so no value per gist.
         given = tables.gists_from_table(level0) if tokens > settings.budget_tokens else []
-        work = corpus_gists(given, self._line.recipe.gister, settings, _usual_language(documents))
+        known = self._known_above(base) if given else {}
+        language = _usual_language(documents)
+        work = corpus_gists(given, self._line.recipe.gister, settings, language, known=known)
         above = tables.gists_to_table(self._line.recipe.run(work))
         return tables.write_table(self._log, "gists", "gists.parquet", pa.concat_tables([level0, above]))
+
+    def _known_above(self, base: Commit | None) -> dict[str, Gist]:
+        """Gists of the version before that cover other gists, by their ids."""
+        found = {}
+        for entry in self._log.files(base, "gists") if base else ():
+            table = tables.read_table(self._log, entry)
+            for gist in tables.gists_from_table(table.filter(pc.greater(table["level"], 0))):
+                found[gist.gist_id] = gist
+        return found
 
     def _level0(self, unit: IndexUnit, base: Commit | None, documents: pa.Table) -> pa.Table:
         """Gists of all documents of the new version, in corpus order."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from blake3 import blake3
 
@@ -166,12 +166,26 @@ async def documents_gists(
     for place, (number, group) in enumerate(runs):
         if texts[place]:
             chunk_ids = tuple(chunk.chunk_id for chunk in group)
-            gists[number].append(_gist(texts[place], 0, chunk_ids, group[0].document_id, gister))
+            gists[number].append(_gist(texts[place], chunk_ids, group[0].document_id, gister))
     return gists
 
 
-async def corpus_gists(level0: Sequence[Gist], gister: Gister, settings: GistSettings, language: str) -> list[Gist]:
+async def corpus_gists(
+    level0: Sequence[Gist],
+    gister: Gister,
+    settings: GistSettings,
+    language: str,
+    *,
+    known: Mapping[str, Gist] | None = None,
+) -> list[Gist]:
     """Build the levels above, until the top one fits ``budget_tokens``. Returns the new gists, lowest level first.
+
+    Args:
+        level0: gists of all documents, in order.
+        gister: how to condense.
+        settings: bounds, and how many gists are condensed into one at most.
+        language: of most of them.
+        known: gists above level 0 that were made before, by their ids: what covers the same gists is not made again.
 
     Raises:
         LimitError: even one gist is longer than the budget.
@@ -182,23 +196,72 @@ async def corpus_gists(level0: Sequence[Gist], gister: Gister, settings: GistSet
             f"{settings.budget_tokens} tokens (gists.budget_tokens)"
         )
     added: list[Gist] = []
-    current = list(level0)
-    while len(current) > 1 and sum(gist.tokens for gist in current) > settings.budget_tokens:
-        groups = list(_groups(current, settings.chunks_per_gist))
-        texts = ["\n".join(gist.text for gist in group) for group in groups]
-        condensed = await gister.condense(texts, settings.tokens_per_gist, language)
-        current = [
-            _gist(
-                text,
-                group[0].level + 1,
-                tuple(dict.fromkeys(chunk_id for gist in group for chunk_id in gist.chunk_ids)),
-                group[0].document_id if len({gist.document_id for gist in group}) == 1 else "",
-                gister,
-            )
-            for text, group in zip(condensed, groups, strict=True)
-        ]
-        added.extend(current)
+    current = _numbered(level0)
+    while len(current) > 1 and sum(node.gist.tokens for node in current) > settings.budget_tokens:
+        groups = list(_lasting_groups(current, settings.chunks_per_gist))
+        level = current[0].gist.level + 1
+        identities = [_upper_identity(level, group, gister, settings, language) for group in groups]
+        made = {identity: known[identity] for identity in identities if identity in known} if known else {}
+        missing = [place for place, identity in enumerate(identities) if identity not in made]
+        texts = ["\n".join(node.gist.text for node in groups[place]) for place in missing]
+        condensed = await gister.condense(texts, settings.tokens_per_gist, language) if texts else []
+        for place, text in zip(missing, condensed, strict=True):
+            made[identities[place]] = _above(identities[place], text, level, groups[place], gister)
+        current = [_Node(made[identity], group[0].anchor) for identity, group in zip(identities, groups, strict=True)]
+        added.extend(node.gist for node in current)
     return added
+
+
+class _Node(NamedTuple):
+    """A gist, and a name of its place that outlasts changes of its text."""
+
+    gist: Gist
+    anchor: str
+
+
+def _numbered(level0: Sequence[Gist]) -> list[_Node]:
+    """Gists of documents, each with its number inside its document."""
+    seen: Counter[str] = Counter()
+    nodes = []
+    for gist in level0:
+        nodes.append(_Node(gist, f"{gist.document_id}\x1f{seen[gist.document_id]}"))
+        seen[gist.document_id] += 1
+    return nodes
+
+
+def _lasting_groups(nodes: Sequence[_Node], size: int) -> Iterator[Sequence[_Node]]:
+    """Cut into groups of at most ``size`` where the names of places say, not where a count does.
+
+    So one document more or less changes the groups around it, and leaves those behind it as they were.
+    """
+    least = max(2, size // 2)
+    begin = 0
+    for place, node in enumerate(nodes):
+        length = place + 1 - begin
+        if length == size or (length >= least and blake3(node.anchor.encode()).digest(1)[0] % least == 0):
+            yield nodes[begin : place + 1]
+            begin = place + 1
+    if begin < len(nodes):
+        yield nodes[begin:]
+
+
+def _upper_identity(level: int, group: Sequence[_Node], gister: Gister, settings: GistSettings, language: str) -> str:
+    """Of the gist over others: it says from what, and how, its text is made."""
+    members = (f"{node.gist.gist_id}:{node.gist.tokens}" for node in group)
+    return _identity(level, gister.fingerprint, settings.tokens_per_gist, language, *members)
+
+
+def _above(identity: str, text: str, level: int, group: Sequence[_Node], gister: Gister) -> Gist:
+    documents = {node.gist.document_id for node in group}
+    return Gist(
+        identity,
+        text,
+        level,
+        tuple(dict.fromkeys(chunk_id for node in group for chunk_id in node.gist.chunk_ids)),
+        documents.pop() if len(documents) == 1 else "",
+        gister.tokenizer.count(text),
+        gister.method,
+    )
 
 
 def top_gists(gists: Sequence[Gist]) -> list[Gist]:
@@ -207,17 +270,13 @@ def top_gists(gists: Sequence[Gist]) -> list[Gist]:
     return [gist for gist in gists if gist.level == highest]
 
 
-def _gist(text: str, level: int, chunk_ids: tuple[str, ...], document_id: str, gister: Gister) -> Gist:
-    identity = "\x1f".join((str(level), gister.fingerprint, text, *chunk_ids))
-    return Gist(
-        blake3(identity.encode()).hexdigest()[:32],
-        text,
-        level,
-        chunk_ids,
-        document_id,
-        gister.tokenizer.count(text),
-        gister.method,
-    )
+def _gist(text: str, chunk_ids: tuple[str, ...], document_id: str, gister: Gister) -> Gist:
+    identity = _identity(0, gister.fingerprint, text, *chunk_ids)
+    return Gist(identity, text, 0, chunk_ids, document_id, gister.tokenizer.count(text), gister.method)
+
+
+def _identity(*parts: object) -> str:
+    return blake3("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 def _groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

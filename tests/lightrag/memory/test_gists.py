@@ -11,7 +11,7 @@ from lightrag.errors import LimitError
 from lightrag.memory.gists import ExtractiveGister, PromptedGister, corpus_gists, document_gists, top_gists
 from lightrag.models import ScriptedLanguageModel
 from lightrag.models.tokenization import EstimatingTokenizer
-from lightrag.types import Chunk
+from lightrag.types import Chunk, Gist
 
 TOKENIZER = EstimatingTokenizer()
 GISTER = ExtractiveGister(TOKENIZER)
@@ -50,6 +50,42 @@ async def test_a_document_keeps_its_gists_whatever_else_is_in_the_corpus() -> No
     other = await document_gists(chunks(7, "e", "gamma delta"), GISTER, wanted)
     assert first == again
     assert not {gist.gist_id for gist in first} & {gist.gist_id for gist in other}
+
+
+async def test_one_document_changed_or_added_makes_few_gists_above_anew() -> None:
+    wanted = GistSettings(chunks_per_gist=4, tokens_per_gist=32, budget_tokens=200)
+    documents = [await document_gists(chunks(3, f"d{number}"), GISTER, wanted) for number in range(200)]
+
+    async def above(order: list[list[Gist]], known: list[Gist]) -> list[Gist]:
+        level0 = [gist for gists in order for gist in gists]
+        return await corpus_gists(level0, GISTER, wanted, "en", known={gist.gist_id: gist for gist in known})
+
+    first = await above(documents, [])
+    changed = await document_gists(chunks(3, "d90", "gamma delta"), GISTER, wanted)
+    for after in (
+        [*documents[:90], changed, *documents[91:]],
+        [*documents[:90], *documents[91:]],
+        [*documents, await document_gists(chunks(3, "e"), GISTER, wanted)],
+    ):
+        anew = await above(after, [])
+        assert await above(after, first) == anew  # the same as without the ones before
+        fresh = {gist.gist_id for gist in anew} - {gist.gist_id for gist in first}
+        assert 0 < len(fresh) <= 4 * max(gist.level for gist in anew)
+
+
+async def test_known_gists_cost_no_call_and_other_settings_none_is_known() -> None:
+    wanted = GistSettings(chunks_per_gist=3, tokens_per_gist=30, budget_tokens=64)
+    model = ScriptedLanguageModel(lambda prompt, _: "Ada read it.")
+    gister = PromptedGister(model, TOKENIZER)
+    level0 = [gist for number in range(30) for gist in await document_gists(chunks(1, f"d{number}"), GISTER, wanted)]
+    made = await corpus_gists(level0, gister, wanted, "en")
+    known = {gist.gist_id: gist for gist in made}
+    calls = len(model.calls)
+    assert await corpus_gists(level0, gister, wanted, "en", known=known) == made
+    assert len(model.calls) == calls > 0
+    await corpus_gists(level0, gister, wanted, "de", known=known)
+    await corpus_gists(level0, gister, wanted.model_copy(update={"tokens_per_gist": 31}), "en", known=known)
+    assert len(model.calls) == 3 * calls
 
 
 async def test_quoted_gists_prefer_what_is_particular() -> None:
