@@ -27,10 +27,43 @@ from lightrag.workload import StageReport, Workload
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
+    from lightrag.corpora import Corpora
     from lightrag.engine import Components
 
 
-class Recall:
+class Stage:
+    """What every stage answers besides its work."""
+
+    _workload: Workload
+
+    async def ready(self, trace: Carrier | None = None) -> None:
+        """Answer, which a replica only does once it is warm."""
+
+    async def report(self) -> StageReport:
+        """Say how this replica is."""
+        return self._workload.report()
+
+
+class SignallingStage(Stage):
+    """A stage that says itself how many replicas it needs."""
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Say for how many replicas there is work; Serve asks."""
+        return self._workload.signals()
+
+
+class HoldingStage(SignallingStage):
+    """A stage that holds corpora in memory."""
+
+    _corpora: Corpora
+
+    async def hold(self, corpus: CorpusVersion, trace: Carrier | None = None) -> None:
+        """Load a version that will be asked about."""
+        with self._workload.work(f"{type(self).__name__}.hold", trace, corpus):
+            await self._corpora.hold(corpus)
+
+
+class Recall(HoldingStage):
     """Recalls clues from the memory of a corpus; where generation holds a model, with that one."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -50,24 +83,8 @@ class Recall:
         with self._workload.work("Recall.recall", trace, request.corpus):
             return await self._component.recall(request)
 
-    async def hold(self, corpus: CorpusVersion, trace: Carrier | None = None) -> None:
-        """Load a version that will be asked about."""
-        with self._workload.work("Recall.hold", trace, corpus):
-            await self._corpora.hold(corpus)
 
-    async def ready(self, trace: Carrier | None = None) -> None:
-        """Answer, which a replica only does once it is warm."""
-
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Say for how many replicas there is work; Serve asks."""
-        return self._workload.signals()
-
-    async def report(self) -> StageReport:
-        """Say how this replica is."""
-        return self._workload.report()
-
-
-class Retrieval:
+class Retrieval(HoldingStage):
     """Finds evidence in a corpus."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
@@ -109,24 +126,8 @@ class Retrieval:
                 async for batch in batches:
                     yield batch
 
-    async def hold(self, corpus: CorpusVersion, trace: Carrier | None = None) -> None:
-        """Load a version that will be asked about."""
-        with self._workload.work("Retrieval.hold", trace, corpus):
-            await self._corpora.hold(corpus)
 
-    async def ready(self, trace: Carrier | None = None) -> None:
-        """Answer, which a replica only does once it is warm."""
-
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Say for how many replicas there is work; Serve asks."""
-        return self._workload.signals()
-
-    async def report(self) -> StageReport:
-        """Say how this replica is."""
-        return self._workload.report()
-
-
-class Compression:
+class Compression(Stage):
     """Fits evidence into a budget."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
@@ -144,15 +145,8 @@ class Compression:
         with self._workload.work("Compression.compress", trace, request.corpus):
             return await self._component.compress(request)
 
-    async def ready(self, trace: Carrier | None = None) -> None:
-        """Answer, which a replica only does once it is warm."""
 
-    async def report(self) -> StageReport:
-        """Say how this replica is."""
-        return self._workload.report()
-
-
-class Generation:
+class Generation(SignallingStage):
     """Writes answers, and whatever other stages have the same model write."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
@@ -208,17 +202,6 @@ class Generation:
         if model is None:
             raise UsageError("there is no language model here: answers are quotes")
         return model
-
-    async def ready(self, trace: Carrier | None = None) -> None:
-        """Answer, which a replica only does once it is warm."""
-
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Say for how many replicas there is work; Serve asks."""
-        return self._workload.signals()
-
-    async def report(self) -> StageReport:
-        """Say how this replica is."""
-        return self._workload.report()
 
 
 def _most_tokens(sampling: Sampling | None) -> int:
