@@ -20,8 +20,7 @@ from lightrag.config import AssistantSettings
 from lightrag.conversation.service import Addition, Memories, Question
 from lightrag.conversation.types import FoundEntry, Scope
 from lightrag.errors import LightRAGError, NotFoundError, UsageError
-from lightrag.generation.base import GenerationRequest
-from lightrag.rag import AnswerText, AskEvent, AskRequest, Finished, QuestionPipeline, Retrieved
+from lightrag.rag import AskEvent, AskRequest, Finished, QuestionPipeline
 from lightrag.types import Answer, ChatMessage, Chunk, CorpusId, CorpusVersion, Evidence
 
 
@@ -114,46 +113,15 @@ class Assistants:
         corpus: CorpusVersion | None,
         known: tuple[Evidence, ...],
     ) -> AsyncGenerator[AskEvent, None]:
-        history = chat.messages[:-1]
         options = {"task": settings.task, "instructions": settings.instructions, **chat.options}
-        if corpus is not None:
-            request = AskRequest(corpus, question, history=history, known=known, **options)
-            async with aclosing(self._pipeline.stream(request)) as events:
-                async for event in events:
-                    yield event
-            return
-        # Without a corpus there is nothing to retrieve: the answer rests on what is remembered.
-        nowhere = CorpusVersion(chat.tenant, chat.assistant, 0)
-        yield Retrieved(known)
-        wanted = GenerationRequest(
-            nowhere,
-            "qa",
-            question,
-            known,
-            max_tokens=chat.options.get("max_tokens"),
-            temperature=chat.options.get("temperature"),
-            instructions=settings.instructions,
-            history=history,
-        )
-        pieces: list[str] = []
-        async for delta in self._pipeline.stages.generate.answer(wanted):
-            if delta.text:
-                pieces.append(delta.text)
-                yield AnswerText(delta.text)
-            if delta.done:
-                yield Finished(
-                    Answer(
-                        "".join(pieces),
-                        task="qa",
-                        kind=delta.kind,
-                        corpus=nowhere,
-                        evidence=known,
-                        usage=delta.usage,
-                        model=delta.model,
-                        limited=delta.limited,
-                        notes=delta.notes,
-                    )
-                )
+        if corpus is None:
+            # There is nothing to retrieve: the answer rests on what is remembered.
+            corpus = CorpusVersion(chat.tenant, chat.assistant, 0)
+            options |= {"task": "qa", "only_known": True}
+        request = AskRequest(corpus, question, history=chat.messages[:-1], known=known, **options)
+        async with aclosing(self._pipeline.stream(request)) as events:
+            async for event in events:
+                yield event
 
 
 @dataclass(frozen=True, slots=True)

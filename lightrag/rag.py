@@ -58,6 +58,8 @@ class AskRequest:
     """Earlier messages of the conversation that the question belongs to, for generators that read them."""
     known: tuple[Evidence, ...] = ()
     """Evidence that the caller brings, for example what is remembered of a user. It goes before what is retrieved."""
+    only_known: bool = False
+    """Rest the answer on ``known`` alone: nothing is recalled or retrieved, and the corpus need not exist."""
     seconds: float | None = None
     """Deadline of the whole request."""
 
@@ -134,10 +136,27 @@ class QuestionPipeline:
         """Call ``observer`` with every complete answer, before its reader gets it, in the reader's task."""
         self._observers.append(observer)
 
-    @property
-    def stages(self) -> Stages:
-        """What this pipeline is made of, for callers that need one stage alone."""
-        return self._stages
+    async def recall(self, request: RecallRequest) -> Recollection:
+        """Recall alone, for callers that compose their own answers.
+
+        Raises:
+            UsageError: there is no recall stage here.
+            DeadlineExceeded: it took longer than ``deadlines.recall``.
+            LightRAGError: what the stage raises.
+        """
+        if self._stages.recall is None:
+            raise UsageError("this service has no recall stage")
+        return await _alone("recall", self._stages.recall.recall(request), self._deadlines.recall)
+
+    async def retrieve(self, request: RetrievalRequest) -> RetrievalResult:
+        """Retrieve alone; raises as :meth:`recall`."""
+        return await _alone("retrieve", self._stages.retrieve.retrieve(request), self._deadlines.retrieve)
+
+    async def compress(self, request: CompressionRequest) -> CompressedContext:
+        """Compress alone; raises as :meth:`recall`."""
+        if self._stages.compress is None:
+            raise UsageError("this service has no compression stage")
+        return await _alone("compress", self._stages.compress.compress(request), self._deadlines.compress)
 
     async def ask(self, request: AskRequest) -> Answer:
         """Answer a question.
@@ -164,7 +183,7 @@ class QuestionPipeline:
         """
         if not request.question.strip() and request.task != "summarize":
             raise UsageError("the question is empty: ask something, or use the task 'summarize'")
-        if request.task in ("qa", "summarize") and self._stages.recall is None:
+        if request.task in ("qa", "summarize") and self._stages.recall is None and not request.only_known:
             raise UsageError(f"task {request.task!r} needs a memory, and this service has no recall stage")
         if request.compress_to is not None and self._stages.compress is None:
             raise UsageError("compress_to was given, but this service has no compression stage")
@@ -183,6 +202,18 @@ class QuestionPipeline:
                     yield event
         finally:
             await run.close()
+
+
+async def _alone(stage: StageName, work: Awaitable[T], allowed: float) -> T:
+    try:
+        async with asyncio.timeout(allowed):
+            return await work
+    except TimeoutError as error:
+        raise _slow_stage(stage) from error
+
+
+def _slow_stage(stage: StageName) -> DeadlineExceeded:
+    return DeadlineExceeded(f"stage {stage!r} took longer than it may; raise deadlines.{stage}")
 
 
 def _check_method(request: AskRequest) -> None:
@@ -218,11 +249,12 @@ class _Run:
         clues = recollection.clues if recollection else ()
         if recollection:
             yield Recalled(recollection)
-        if self.request.task == "qa":
-            evidence = self.request.known
-        else:
+        evidence = self.request.known
+        if self.request.only_known:
+            yield Retrieved(evidence)
+        elif self.request.task != "qa":
             result = await self._retrieve_with(clues, plain)
-            evidence = (*self.request.known, *result.evidence)
+            evidence = (*evidence, *result.evidence)
             self.notes.extend(result.notes)
             yield Retrieved(evidence, result.notes)
         drafts = [clue.text for clue in clues if clue.kind == "draft"]
@@ -254,7 +286,7 @@ class _Run:
 
     async def _recall_hedged(self) -> tuple[Recollection | None, asyncio.Task[RetrievalResult] | None]:
         """Recall; if that takes long, start plain retrieval beside it so that a failure costs no further time."""
-        if self.request.task == "rag" or self.stages.recall is None:
+        if self.request.task == "rag" or self.request.only_known or self.stages.recall is None:
             return None, None
         wanted = RecallRequest(
             self.request.corpus,
@@ -337,7 +369,7 @@ class _Run:
             budget,
             self.request.question,
             method=self.request.compress_method,
-            corpus=self.request.corpus,
+            corpus=None if self.request.only_known else self.request.corpus,
         )
         work = self.stages.compress.compress(wanted)
         try:
@@ -425,7 +457,7 @@ class _Run:
         if self._remaining() <= 0:
             allowed = self.request.seconds or self.deadlines.request
             return DeadlineExceeded(f"the request took longer than its {allowed:g} s, in stage {stage!r}")
-        return DeadlineExceeded(f"stage {stage!r} took longer than it may; raise deadlines.{stage}")
+        return _slow_stage(stage)
 
     # --- result -------------------------------------------------------------------------------------------------------
 

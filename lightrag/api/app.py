@@ -192,24 +192,20 @@ def _stage_routes(pipeline: QuestionPipeline, catalogue: Catalogue, Tenant: Any)
     async def retrieve(corpus: str, body: RetrieveBody, tenant: Tenant) -> Response:
         """Find evidence."""
         pinned = await catalogue.pin(CorpusId(tenant, corpus), body.version)
-        result = await pipeline.stages.retrieve.retrieve(body.request(pinned))
+        result = await pipeline.retrieve(body.request(pinned))
         return Response(_RETRIEVAL_RESULT.dump_json(result), media_type="application/json")
 
     @routes.post("/corpora/{corpus}/recall", response_model=Recollection)
     async def recall(corpus: str, body: RecallBody, tenant: Tenant) -> Response:
         """Recall clues from the memory."""
-        if pipeline.stages.recall is None:
-            raise UsageError("this service has no recall stage")
         pinned = await catalogue.pin(CorpusId(tenant, corpus), body.version)
-        result = await pipeline.stages.recall.recall(body.request(pinned))
+        result = await pipeline.recall(body.request(pinned))
         return Response(RECOLLECTION.dump_json(result), media_type="application/json")
 
     @routes.post("/compress")
     async def compress(body: CompressBody, tenant: Tenant) -> Compressed:
         """Fit passages into a budget, as text."""
-        if pipeline.stages.compress is None:
-            raise UsageError("this service has no compression stage")
-        context = await pipeline.stages.compress.compress(body.request())
+        context = await pipeline.compress(body.request())
         text = [part for part in context.parts if isinstance(part, str)]
         if len(text) < len(context.parts):
             raise UsageError("this service compresses to latents, which only its own generator reads: use ask")

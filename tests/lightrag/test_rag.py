@@ -133,6 +133,34 @@ async def test_plain_rag_does_not_recall() -> None:
     assert recall.asked == []
 
 
+async def test_what_is_known_can_be_all_that_an_answer_rests_on() -> None:
+    recall, retrieve, generate = Recall(), Retrieve(), Generate()
+    request = AskRequest(CORPUS, "Who signed?", task="qa", known=(EVIDENCE,), only_known=True)
+    answer = await pipeline(recall, retrieve, generate).ask(request)
+    assert (answer.text, answer.evidence, recall.asked, retrieve.asked) == ("Ada did.", (EVIDENCE,), [], [])
+    assert generate.asked[0].evidence == (EVIDENCE,)
+
+
+@pytest.mark.parametrize("stage", ["recall", "retrieve"])
+async def test_a_stage_alone_ends_at_its_deadline(stage: str) -> None:
+    asked = pipeline(Recall(delay=5), Retrieve(delay=5), deadlines=DeadlineSettings(recall=0.05, retrieve=0.05))
+    work = (
+        asked.recall(RecallRequest(CORPUS, "Who?"))
+        if stage == "recall"
+        else asked.retrieve(RetrievalRequest(CORPUS, "Who?"))
+    )
+    with pytest.raises(DeadlineExceeded, match=f"deadlines.{stage}"):
+        await work
+
+
+async def test_a_stage_that_is_not_there_is_said() -> None:
+    bare = QuestionPipeline(Stages(Retrieve(), Generate()))
+    with pytest.raises(UsageError, match="no recall stage"):
+        await bare.recall(RecallRequest(CORPUS, "Who?"))
+    with pytest.raises(UsageError, match="no compression stage"):
+        await bare.compress(CompressionRequest((EVIDENCE,), 10))
+
+
 async def test_failed_recall_falls_back_to_plain_retrieval_and_says_so() -> None:
     answer = await pipeline(Recall(error=BackendError("memory is down"))).ask(AskRequest(CORPUS, "Who signed?"))
     assert [(item.stage, item.used, item.reason) for item in answer.fallbacks] == [
