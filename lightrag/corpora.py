@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lightrag.errors import NotFoundError
 from lightrag.retrieval.index import CorpusIndex
+from lightrag.retrieval.vector_codes import CODES_FILE
 from lightrag.storage.artifacts import CorpusLog
+from lightrag.storage.commits import FileEntry
 from lightrag.storage.objects import ObjectStore
 from lightrag.storage.residency import Key, Loaded, Residency
 from lightrag.storage.tables import gists_from_table, read_table
@@ -97,14 +101,24 @@ def load_corpus(store: ObjectStore, version: CorpusVersion) -> LoadedCorpus:
     entries = log.files(commit, "index")
     if not entries:
         raise NotFoundError(f"{version} has no index: ingest documents into it", subject=str(version))
-    contents = parallel(log.read_file, entries)
-    # Names are ``{index id}/{file}``; a version has one index.
-    files = {entry.name.rsplit("/", 1)[-1]: data for entry, data in zip(entries, contents, strict=True)}
-    index = CorpusIndex.load(files)
+    index = _load_index(log, entries)
     gists = tuple(gist for entry in log.files(commit, "gists") for gist in gists_from_table(read_table(log, entry)))
     languages = Counter(chunk.language for chunk in index.chunks)
     language = languages.most_common(1)[0][0] if languages else "und"
     return LoadedCorpus(version, index, gists, language)
+
+
+def _load_index(log: CorpusLog, entries: Sequence[FileEntry]) -> CorpusIndex:
+    # Names are ``{index id}/{file}``; a version has one index.
+    named = {entry.name.rsplit("/", 1)[-1]: entry for entry in entries}
+    beside = named.pop(CODES_FILE, None)
+    files = dict(zip(named, parallel(log.read_file, named.values()), strict=True))
+    if beside is None:
+        return CorpusIndex.load(files)
+    with TemporaryDirectory(prefix="lightrag-codes-") as folder:
+        codes = Path(folder) / CODES_FILE
+        log.fetch_to(beside, codes)
+        return CorpusIndex.load(files, codes)
 
 
 __all__ = ["Corpora", "LoadedCorpus", "load_corpus"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -92,8 +93,12 @@ class CorpusIndex:
         }
 
     @classmethod
-    def load(cls, files: Mapping[str, bytes]) -> CorpusIndex:
+    def load(cls, files: Mapping[str, bytes], codes: Path | None = None) -> CorpusIndex:
         """Read what :meth:`save` wrote.
+
+        Args:
+            files: by name.
+            codes: see :meth:`DenseIndex.load`.
 
         Raises:
             ArtifactError: a buffer is missing, damaged, or of another format version.
@@ -109,7 +114,7 @@ class CorpusIndex:
             fingerprint = IndexFingerprint(**{**head, "languages": tuple(head["languages"])})
             index = _assemble(
                 read_chunks(files["chunks.parquet"]),
-                DenseIndex.load(files),
+                DenseIndex.load(files, codes),
                 LexicalIndex.load(files),
                 LinkGraph.load(files),
                 NameTable.of(json.loads(files["names.json"])),

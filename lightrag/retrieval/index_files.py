@@ -59,7 +59,7 @@ def write_index(
         raise UsageError(f"{passages.missing} of {len(passages)} passages are missing", subject="passages")
     dense = DenseIndex.build(passages.vectors, kind)
     fingerprint = IndexFingerprint(embedder, dense.dimension, tuple(sorted(languages)), len(passages))
-    dense.write(folder)
+    vectors = dense.write(folder)
     del dense
     with TemporaryDirectory(dir=folder) as waiting:
         lexical, chain, told = _read_once(passages, folder, Path(waiting))
@@ -71,14 +71,13 @@ def write_index(
     write_arrays(folder / "passages.safetensors", {"telling": told})
     (folder / "names.json").write_text(json.dumps(dict(names.table.rows), ensure_ascii=False), encoding="utf-8")
     (folder / "index.json").write_text(json.dumps(asdict(fingerprint)), encoding="utf-8")
-    return [folder / name for name in _FILES]
+    return [*vectors, *(folder / name for name in _FILES)]
 
 
 _FILES = (
     "index.json",
     "chunks.parquet",
     "passages.safetensors",
-    "dense.faiss",
     "lexical.json",
     "lexical.safetensors",
     "links.safetensors",

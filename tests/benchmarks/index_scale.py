@@ -25,7 +25,7 @@ from lightrag.retrieval.lexical import LexicalIndex
 DIMENSION = 384
 QUESTIONS = 100
 DEGREES = 48
-PARTS = ("flat", "hnsw", "ivf", "bm25")
+PARTS = ("flat", "hnsw", "ivf", "ivfpq", "bm25")
 
 
 def vectors(rows: int) -> tuple[np.ndarray, np.ndarray]:

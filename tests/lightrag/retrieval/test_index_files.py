@@ -13,6 +13,7 @@ import pytest
 from lightrag.errors import UsageError
 from lightrag.retrieval import passage_spool, postings, shared_terms
 from lightrag.retrieval.arrays import unpack_arrays
+from lightrag.retrieval.dense_kinds import IndexKind
 from lightrag.retrieval.index import CorpusIndex, build_index
 from lightrag.retrieval.index_files import write_index
 from lightrag.retrieval.link_columns import KINDS
@@ -52,9 +53,9 @@ def spooled(folder: Path, chunks: list[Chunk], vectors: np.ndarray, order: np.nd
     return spool
 
 
-def written(folder: Path, spool: PassageSpool) -> dict[str, bytes]:
+def written(folder: Path, spool: PassageSpool, kind: IndexKind | None = None) -> dict[str, bytes]:
     folder.mkdir()
-    paths = write_index(spool, folder, embedder="e", languages=frozenset({"en"}))
+    paths = write_index(spool, folder, embedder="e", languages=frozenset({"en"}), kind=kind)
     assert sorted(paths) == sorted(folder.iterdir())  # nothing that was only needed meanwhile stays
     return {path.name: path.read_bytes() for path in paths}
 
@@ -87,6 +88,15 @@ def test_files_written_from_shards_are_those_built_in_memory(
     loaded = CorpusIndex.load(found)
     assert loaded.chunks == tuple(chunks)
     assert count < 2 or set(loaded.links.kinds.tolist()) == {KINDS.index(kind) for kind in FOUND}
+
+
+def test_quantised_vectors_are_written_with_codes_beside_them(tmp_path: Path) -> None:
+    chunks, vectors = passages(240), np.random.default_rng(1).standard_normal((240, DIMENSION), np.float32)
+    wanted = build_index(chunks, vectors, embedder="e", kind="ivfpq")
+    found = written(tmp_path / "index", spooled(tmp_path / "spool", chunks, vectors, np.arange(240)), "ivfpq")
+    assert found.keys() == wanted.save().keys()
+    assert {name: found[name] for name in wanted.dense.save()} == wanted.dense.save()
+    assert CorpusIndex.load(found).dense.kind == "ivfpq"
 
 
 def test_missing_and_doubled_passages_are_refused(tmp_path: Path) -> None:
