@@ -4,53 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import date
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import httpx
 from pydantic import TypeAdapter
 
-from lightrag.api.events import ANSWER, RECOLLECTION, read_frame
-from lightrag.api.schemas import CorpusInfo, CorpusPage
+from lightrag.api.events import ANSWER, RECOLLECTION
+from lightrag.api.job_schemas import Removed
+from lightrag.api.schemas import Compressed, CorpusInfo, CorpusPage
+from lightrag.client_blocking import Face, blocking, iterating
+from lightrag.client_documents import AsyncDocuments, Documents
+from lightrag.client_jobs import AsyncJobs, Jobs
 from lightrag.client_memories import AsyncMemories, Memories
-from lightrag.errors import (
-    AuthenticationError,
-    BackendError,
-    ConflictError,
-    DataError,
-    DeadlineExceeded,
-    LightRAGError,
-    LimitError,
-    NotFoundError,
-    PermissionDenied,
-    QuotaExceeded,
-    UsageError,
-)
+from lightrag.client_transport import Channel, route
+from lightrag.config import CompressionMethod
+from lightrag.errors import BackendError
+from lightrag.memory.base import Recollection
 from lightrag.rag import AnswerText, AskEvent, Finished, Recalled, Retrieved
+from lightrag.retrieval.base import RetrievalResult
 from lightrag.types import Answer, Evidence, Task
 
+if TYPE_CHECKING:
+    from lightrag.api.admin_schemas import UsageReport
+
 _EVIDENCE = TypeAdapter(tuple[Evidence, ...])
-_KINDS: dict[str, type[LightRAGError]] = {
-    "usage": UsageError,
-    "authentication": AuthenticationError,
-    "permission": PermissionDenied,
-    "data": DataError,
-    "not-found": NotFoundError,
-    "conflict": ConflictError,
-    "deadline": DeadlineExceeded,
-    "quota": QuotaExceeded,
-    "limit": LimitError,
-}
+_RETRIEVED = TypeAdapter(RetrievalResult)
 
 
 class AsyncClient:
     """A service at a URL.
 
+    Lost connections, overload and quotas that are free again soon are waited out: questions and other reads are sent
+    again, and so are writes, each under a key of its own by which the service knows it and does it once. A stream is
+    asked for again until its first event.
+
     Args:
         url: for example ``http://127.0.0.1:8700``.
-        seconds: how long to wait for an answer.
+        seconds: how long to wait for an answer, with all attempts.
+        retries: further attempts, with growing pauses; a ``Retry-After`` of the service is kept to. 0: none.
         api_key: of a service that asks for one; left out: ``LRAG_API_KEY`` of the environment.
         transport: replaces the network, for tests.
 
@@ -66,18 +61,17 @@ class AsyncClient:
         *,
         api_key: str | None = None,
         seconds: float = 120.0,
+        retries: int = 2,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
         key = os.environ.get("LRAG_API_KEY", "") if api_key is None else api_key
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(seconds, connect=5.0),
-            transport=transport,
-            trust_env=False,
-        )
-        self.memories = AsyncMemories(self._send)
+        self._channel = Channel(url, api_key=key, seconds=seconds, retries=retries, transport=transport)
+        self.url = self._channel.url
+        self.documents = AsyncDocuments(self._channel)
+        """Documents of corpora."""
+        self.jobs = AsyncJobs(self._channel)
+        """Jobs that make versions of corpora."""
+        self.memories = AsyncMemories(self._channel)
         """Memories of conversations."""
 
     async def __aenter__(self) -> Self:
@@ -90,38 +84,65 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._channel.close()
 
-    async def ask(self, question: str, *, corpus: str, task: Task = "memorag", **options: Any) -> Answer:
+    async def ask(self, /, question: str, *, corpus: str, task: Task = "memorag", **options: Any) -> Answer:
         """Ask a question; ``options`` are the further fields of the ask request.
 
         Raises:
             LightRAGError: the branch that the service reports, or BackendError where none answers.
         """
         body = {"question": question, "task": task, **options}
-        return ANSWER.validate_json(await self._send("POST", f"/v1/corpora/{corpus}/ask", json=body))
+        return ANSWER.validate_json(await self._read(route("corpora", corpus, "ask"), body))
 
     async def stream(
-        self, question: str, *, corpus: str, task: Task = "memorag", **options: Any
+        self, /, question: str, *, corpus: str, task: Task = "memorag", **options: Any
     ) -> AsyncGenerator[AskEvent, None]:
         """Ask a question and read the answer as it is written; the last event is :class:`lightrag.rag.Finished`."""
         body = {"question": question, "task": task, **options, "stream": True}
-        try:
-            async with self._http.stream("POST", f"/v1/corpora/{corpus}/ask", json=body) as response:
-                if response.status_code >= 400:
-                    await response.aread()
-                    raise _failure(response)
-                async for frame in _frames(response):
-                    yield _event(*frame)
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
+        events = self._channel.events("POST", route("corpora", corpus, "ask"), last="answer", json=body)
+        async with aclosing(events):
+            async for name, value in events:
+                yield _event(name, value)
+
+    async def recall(
+        self, question: str, *, corpus: str, task: Task = "memorag", version: int | None = None, draft: bool = False
+    ) -> Recollection:
+        """Recall clues from the memory of a corpus, without an answer."""
+        body = {"question": question, "task": task, "version": version, "draft": draft}
+        return RECOLLECTION.validate_json(await self._read(route("corpora", corpus, "recall"), body))
+
+    async def retrieve(
+        self,
+        question: str,
+        *,
+        corpus: str,
+        version: int | None = None,
+        mode: Literal["hybrid", "dense", "lexical"] = "hybrid",
+        top_k: int | None = None,
+        token_budget: int | None = None,
+        order: Literal["score", "corpus"] | None = None,
+        spread: bool | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> RetrievalResult:
+        """Find evidence, without an answer. What is left out is as the service is configured."""
+        body: dict[str, Any] = {"question": question, "version": version, "mode": mode, "top_k": top_k}
+        body |= {"token_budget": token_budget, "order": order, "spread": spread, "filter": filter and dict(filter)}
+        return _RETRIEVED.validate_json(await self._read(route("corpora", corpus, "retrieve"), body))
+
+    async def compress(
+        self, passages: Sequence[str], *, budget: int, query: str = "", method: CompressionMethod | None = None
+    ) -> Compressed:
+        """Fit passages into a budget of tokens, as text, the best one first."""
+        body = {"passages": list(passages), "budget": budget, "query": query, "compress_method": method}
+        return Compressed.model_validate_json(await self._read(route("compress"), body))
 
     async def corpora(self) -> list[CorpusInfo]:
         """List all corpora."""
         found: list[CorpusInfo] = []
         cursor: str | None = ""
         while cursor is not None:
-            sent = await self._send("GET", "/v1/corpora", params={"cursor": cursor, "limit": 1000})
+            sent = await self._channel.send("GET", route("corpora"), params={"cursor": cursor, "limit": 1000})
             page = CorpusPage.model_validate_json(sent)
             found.extend(page.corpora)
             cursor = page.next
@@ -129,35 +150,33 @@ class AsyncClient:
 
     async def corpus(self, corpus: str) -> CorpusInfo:
         """Describe one corpus."""
-        return CorpusInfo.model_validate_json(await self._send("GET", f"/v1/corpora/{corpus}"))
+        return CorpusInfo.model_validate_json(await self._channel.send("GET", route("corpora", corpus)))
+
+    async def delete_corpus(self, corpus: str) -> Removed:
+        """Delete a corpus for good: every version, file and object of it."""
+        return Removed.model_validate_json(await self._channel.send("DELETE", route("corpora", corpus)))
+
+    async def usage(self, *, first: date | None = None, last: date | None = None) -> UsageReport:
+        """What the tenant used per day, corpus and model, and its quotas.
+
+        Args:
+            first: day in UTC; the first of the month of the last one where left out.
+            last: day in UTC, included; today where left out.
+        """
+        from lightrag.api.admin_schemas import UsageReport
+
+        asked = {name: day.isoformat() for name, day in (("first", first), ("last", last)) if day}
+        return UsageReport.model_validate_json(await self._channel.send("GET", route("usage"), params=asked))
 
     async def healthy(self) -> bool:
         """Whether a service answers here."""
-        try:
-            return (await self._http.get("/healthz", timeout=2.0)).status_code == 200
-        except httpx.HTTPError:
-            return False
+        return await self._channel.answers("/healthz", seconds=2.0)
 
-    async def _send(self, method: str, path: str, **options: Any) -> bytes:
-        try:
-            response = await self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        if response.status_code >= 400:
-            raise _failure(response)
-        return response.content
-
-    def _unreachable(self, error: httpx.HTTPError) -> LightRAGError:
-        if isinstance(error, httpx.ReadTimeout):
-            return DeadlineExceeded(f"the service at {self.url} did not answer in time", subject=self.url)
-        return BackendError(
-            f"no service answers at {self.url} ({type(error).__name__}): start it with `lightrag up`",
-            subject=self.url,
-            retryable=True,
-        )
+    async def _read(self, path: str, body: dict[str, Any]) -> bytes:
+        return await self._channel.send("POST", path, reads=True, json=body)
 
 
-class Client:
+class Client(Face[AsyncClient]):
     """The blocking face of :class:`AsyncClient`, with the same methods. Not for use inside an event loop."""
 
     def __init__(
@@ -166,12 +185,17 @@ class Client:
         *,
         api_key: str | None = None,
         seconds: float = 120.0,
+        retries: int = 2,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._loop = asyncio.Runner()
-        self._client = AsyncClient(url, api_key=api_key, seconds=seconds, transport=transport)
-        self.url = self._client.url
-        self.memories = Memories(self._client.memories, self._loop)
+        behind = AsyncClient(url, api_key=api_key, seconds=seconds, retries=retries, transport=transport)
+        super().__init__(behind, asyncio.Runner())
+        self.url = behind.url
+        self.documents = Documents(behind.documents, self._loop)
+        """Documents of corpora."""
+        self.jobs = Jobs(behind.jobs, self._loop)
+        """Jobs that make versions of corpora."""
+        self.memories = Memories(behind.memories, self._loop)
         """Memories of conversations."""
 
     def __enter__(self) -> Self:
@@ -184,51 +208,19 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._loop.run(self._client.close())
+        self._loop.run(self._behind.close())
         self._loop.close()
 
-    def ask(self, question: str, *, corpus: str, task: Task = "memorag", **options: Any) -> Answer:
-        """See :meth:`AsyncClient.ask`."""
-        return self._loop.run(self._client.ask(question, corpus=corpus, task=task, **options))
-
-    def stream(self, question: str, *, corpus: str, task: Task = "memorag", **options: Any) -> Iterator[AskEvent]:
-        """See :meth:`AsyncClient.stream`."""
-        events = self._client.stream(question, corpus=corpus, task=task, **options)
-        try:
-            while True:
-                try:
-                    yield self._loop.run(_next(events))
-                except StopAsyncIteration:
-                    return
-        finally:
-            self._loop.run(events.aclose())
-
-    def corpora(self) -> list[CorpusInfo]:
-        """See :meth:`AsyncClient.corpora`."""
-        return self._loop.run(self._client.corpora())
-
-    def corpus(self, corpus: str) -> CorpusInfo:
-        """See :meth:`AsyncClient.corpus`."""
-        return self._loop.run(self._client.corpus(corpus))
-
-    def healthy(self) -> bool:
-        """See :meth:`AsyncClient.healthy`."""
-        return self._loop.run(self._client.healthy())
-
-
-async def _next(events: AsyncGenerator[AskEvent, None]) -> AskEvent:
-    return await anext(events)
-
-
-async def _frames(response: httpx.Response) -> AsyncGenerator[tuple[str, Any], None]:
-    waiting = ""
-    async with aclosing(response.aiter_text()) as pieces:  # type: ignore[type-var]  # httpx types it as an iterator
-        async for piece in pieces:
-            *frames, waiting = (waiting + piece).split("\n\n")
-            for frame in frames:
-                decoded = read_frame(frame)
-                if decoded:
-                    yield decoded
+    ask = blocking(AsyncClient.ask)
+    stream = iterating(AsyncClient.stream)
+    recall = blocking(AsyncClient.recall)
+    retrieve = blocking(AsyncClient.retrieve)
+    compress = blocking(AsyncClient.compress)
+    corpora = blocking(AsyncClient.corpora)
+    corpus = blocking(AsyncClient.corpus)
+    delete_corpus = blocking(AsyncClient.delete_corpus)
+    usage = blocking(AsyncClient.usage)
+    healthy = blocking(AsyncClient.healthy)
 
 
 def _event(name: str, value: Any) -> AskEvent:
@@ -241,31 +233,8 @@ def _event(name: str, value: Any) -> AskEvent:
             return AnswerText(value)
         case "answer":
             return Finished(ANSWER.validate_python(value))
-        case "error":
-            raise _error(value, int(value.get("status", 500)), None)
         case _:
             raise BackendError(f"the service sent an event {name!r} that this client does not know")
-
-
-def _failure(response: httpx.Response) -> LightRAGError:
-    try:
-        document = response.json()
-    except ValueError:
-        document = {}
-    if not isinstance(document, dict):
-        document = {}
-    document.setdefault("detail", f"the service answered {response.status_code} {response.reason_phrase}")
-    return _error(document, response.status_code, response.headers.get("retry-after"))
-
-
-def _error(document: dict[str, Any], status: int, retry_after: str | None) -> LightRAGError:
-    kind = _KINDS.get(str(document.get("type", "")).rsplit(":", 1)[-1])
-    detail = str(document["detail"])
-    if kind is QuotaExceeded:
-        return QuotaExceeded(detail, retry_after=float(retry_after) if retry_after else None)
-    if kind is not None:
-        return kind(detail)
-    return BackendError(detail, retryable=status in (429, 503))
 
 
 __all__ = ["AsyncClient", "Client"]

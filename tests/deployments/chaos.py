@@ -105,7 +105,7 @@ async def load(url: str, *, askers: int = 3, pause: float = 0.02, seconds: float
     made = Load()
     stopped = asyncio.Event()
     numbers = itertools.count()
-    async with AsyncClient(url) as client, asyncio.TaskGroup() as group:
+    async with AsyncClient(url, retries=0) as client, asyncio.TaskGroup() as group:
 
         async def repeat(kind: str, work: Callable[[], Awaitable[tuple[str, tuple[str, ...]]]]) -> None:
             while not stopped.is_set():
@@ -155,7 +155,7 @@ async def settle(url: str, *, within: float = 240.0) -> float:
         TimeoutError: it does not.
     """
     began = time.monotonic()
-    async with AsyncClient(url) as client, asyncio.timeout(within):
+    async with AsyncClient(url, retries=0) as client, asyncio.timeout(within):
         while True:
             try:
                 answer = await client.ask("Who founded the mill?", corpus="mill", compress_to=200, seconds=within)

@@ -161,8 +161,8 @@ def test_one_engine_serves_recall_and_generation(service: Service, client: opena
     chat(client, task="memorag")
     found = process.find(load_settings(home=service.home))
     assert found is not None
-    family = psutil.Process(found.pid).children(recursive=True)
-    assert len([each for each in family if "EngineCore" in " ".join(each.cmdline())]) == 1
+    family = [" ".join(each.cmdline()) for each in psutil.Process(found.pid).children(recursive=True)]
+    assert len([title for title in family if "EngineCore" in title]) == 1, family
 
 
 def test_the_beacon_checkpoint_was_made_servable_once_and_the_doctor_says_so(service: Service) -> None:
