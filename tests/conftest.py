@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.checkpoints import tiny_cross_encoder, tiny_llama, tiny_qwen2
+
+# Ray gives its workers what others leave of the processor; here the others are tests that run beside.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -1,7 +1,7 @@
 """Which tests stay together where processes share the suite: ``pytest -p tests.together -n 2``.
 
-Ray clusters run one after the other, in one process, and so do engines: two of a kind at once would fight for memory
-and for the ports of Ray's agents. Everything else stays with its file, whose fixtures it shares.
+Services run one after the other, in one process, and so do the clusters of jobs, and engines: two of a kind at once
+would fight for memory. Everything else stays with its file, whose fixtures it shares.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
-KINDS = ("ray", "vllm")
+SERVICES = "tests/deployments/"
 
 
 class Together(LoadScopeScheduling):
@@ -28,7 +28,9 @@ class Together(LoadScopeScheduling):
 def group_of(path: str) -> str:
     """The group of a test file."""
     text = (ROOT / path).read_text(encoding="utf-8")
-    return next((kind for kind in KINDS if f"pytest.mark.{kind}" in text), path)
+    if "pytest.mark.ray" in text:
+        return "services" if path.startswith(SERVICES) else "clusters"
+    return "engines" if "pytest.mark.vllm" in text else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:

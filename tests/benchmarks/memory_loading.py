@@ -1,7 +1,7 @@
 """How fast memories are loaded: ``python -m tests.benchmarks.memory_loading [--gib 0.25 1] [--folder DIR]``.
 
 Against unpickling the same tensors, and against what the disk reads in blocks of the same size. Every measurement is a
-process that has imported everything and loaded nothing, reads on one torch thread, and sums all bytes of all tensors.
+process that has imported everything and loaded nothing, and sums all bytes of all tensors.
 *Cold*: the files are not in the page cache. *Known*: another process of this machine verified the files before, so that
 they are mapped and not hashed again; the first process hashes them. Fastest of the rounds: other load only slows down.
 """
@@ -83,7 +83,6 @@ def disk(folder: Path, *, direct: bool) -> int:
 
 
 def _timed(action: Callable[[], int]) -> tuple[float, int]:
-    torch.set_num_threads(1)
     start = time.perf_counter()
     result = action()
     return time.perf_counter() - start, result

@@ -96,7 +96,6 @@ def test_engines_write_the_gists_that_another_backend_writes(
     tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # else they wait for everything else that the machine does
     benches = {}
     for backend in ("vllm", "transformers"):
         (tmp_path / backend).mkdir()

@@ -1,4 +1,4 @@
-"""The command that trains compressors, alone and with two workers of which one dies."""
+"""The command that trains compressors, alone and with two workers. Lost workers: ``test_train_memory``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightrag.training.compressor_job import CompressorTraining
 from lightrag.training.metrics import read_metrics
 from pipelines.train_compressor import main
 from pipelines.training import run_on_ray
-from tests.pipelines.training_runs import FragileCompressorTraining, text, write_rows
+from tests.pipelines.training_runs import text, write_rows
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "pretraining": [{"text": text(60, number)} for number in range(8)],
@@ -54,13 +54,12 @@ def spec(stage: str, llama: Path, folder: Path, output: str = "run", **changes: 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(500)
-def test_two_workers_train_what_one_trains_even_if_one_of_them_dies(tiny_llama: Path, tmp_path: Path) -> None:
+def test_two_workers_train_what_one_trains(tiny_llama: Path, tmp_path: Path) -> None:
     changes = {"distillation": 0.5, "validation": [write_rows(tmp_path / "held.jsonl", *ROWS["finetuning"][:3])]}
     CompressorTraining.parse(spec("finetuning", tiny_llama, tmp_path, "alone", **changes)).run("cpu")
     job = spec("finetuning", tiny_llama, tmp_path, "together", workers=2, **changes)
-    summary = run_on_ray(FragileCompressorTraining.parse(job))
-    assert (tmp_path / "together/died").exists()
-    assert (summary["steps"], summary["resumed_at"]) == (6, 4)
+    summary = run_on_ray(CompressorTraining.parse(job))
+    assert (summary["steps"], summary["resumed_at"]) == (6, 0)
     alone, together = (read_metrics(tmp_path / name) for name in ("alone", "together"))
     for name in ("loss", "gradient_norm", "validation_loss"):
         expected = [row[name] for row in alone if name in row]

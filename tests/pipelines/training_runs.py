@@ -1,4 +1,4 @@
-"""Small training data, and jobs that lose a worker half-way; importable by Ray's workers."""
+"""Small training data, and a job that loses a worker half-way; importable by Ray's workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightrag.training.compressor_job import CompressorTraining
 from lightrag.training.loop import TrainingReport
 from lightrag.training.memory_job import MemoryTraining
 
@@ -50,18 +49,6 @@ def die_once(marker: Path, step: int) -> None:
 
 
 class FragileMemoryTraining(MemoryTraining):
-    """One of its workers dies."""
-
-    def run(self, device: str, *, on_step: Callable[[int, int, float], object] | None = None) -> TrainingReport:
-        def fragile(step: int, steps: int, loss: float) -> None:
-            die_once(Path(self.output) / "died", step)
-            if on_step is not None:
-                on_step(step, steps, loss)
-
-        return super().run(device, on_step=fragile)
-
-
-class FragileCompressorTraining(CompressorTraining):
     """One of its workers dies."""
 
     def run(self, device: str, *, on_step: Callable[[int, int, float], object] | None = None) -> TrainingReport:
