@@ -21,6 +21,7 @@ from lightrag.client_documents import AsyncDocuments, Documents
 from lightrag.client_jobs import AsyncJobs, Jobs
 from lightrag.client_memories import AsyncMemories, Memories
 from lightrag.client_transport import Channel, route
+from lightrag.client_versions import AsyncVersions, Versions
 from lightrag.config import CompressionMethod
 from lightrag.errors import BackendError
 from lightrag.memory.base import Recollection
@@ -73,6 +74,8 @@ class AsyncClient:
         """Jobs that make versions of corpora."""
         self.memories = AsyncMemories(self._channel)
         """Memories of conversations."""
+        self.versions = AsyncVersions(self._channel)
+        """Versions of corpora, and their pins."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -197,6 +200,8 @@ class Client(Face[AsyncClient]):
         """Jobs that make versions of corpora."""
         self.memories = Memories(behind.memories, self._loop)
         """Memories of conversations."""
+        self.versions = Versions(behind.versions, self._loop)
+        """Versions of corpora, and their pins."""
 
     def __enter__(self) -> Self:
         return self

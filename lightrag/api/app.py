@@ -28,6 +28,7 @@ from lightrag.api.schemas import (
     VersionInfo,
 )
 from lightrag.api.security import current_tenant
+from lightrag.api.versions import version_routes
 from lightrag.assistants import Assistants
 from lightrag.config import AssistantSettings
 from lightrag.conversation.service import Memories
@@ -115,6 +116,7 @@ def create_app(
     if jobs is not None:
         app.include_router(job_routes(jobs, Tenant))
         app.include_router(document_routes(jobs, Tenant))
+        app.include_router(version_routes(jobs.store, Tenant))
     chats = Assistants(pipeline, catalogue.pin, assistants or {}, memories)
 
     async def corpus_names(tenant: str) -> list[str]:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.markup import escape
 
-from lightrag.cli import jobs, keys, memory
+from lightrag.cli import corpora, jobs, keys, memory
 from lightrag.cli.output import MISUSED, console, print_json, print_table, report
 from lightrag.config import Settings, explain_settings, load_settings
 from lightrag.errors import LightRAGError
 from lightrag.types import Task
-
-if TYPE_CHECKING:
-    from lightrag.api.schemas import CorpusInfo
 
 app = typer.Typer(
     help="Give language models a memory: ingest documents, ask questions, run the service.",
@@ -27,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+corpora.register(app)
 memory.register(app)
 keys.register(app)
 app.add_typer(jobs.jobs, name="jobs")
@@ -154,28 +151,6 @@ def ask(
 
 
 @app.command()
-def corpora(url: Url = "", config: Config = None, as_json: Json = False) -> None:
-    """List the corpora and what they hold."""
-    from lightrag.client import Client
-
-    with Client(url or _local_url(config)) as client:
-        found = client.corpora()
-    if as_json:
-        print_json([corpus.model_dump() for corpus in found])
-        return
-    if not found:
-        console.print("No corpora yet; make one with [bold]lightrag ingest PATH --corpus NAME[/]")
-        return
-    # What no corpus has would only make the rest too narrow to read; JSON has every count.
-    names = dict.fromkeys(name for corpus in found for name, count in corpus.counts.items() if count)
-    rows = [
-        (corpus.corpus, corpus.version, *(corpus.counts.get(name, 0) for name in names), _to_the_minute(corpus))
-        for corpus in found
-    ]
-    print_table("Corpora", ["corpus", "version", *(name.replace("_", " ") for name in names), "committed"], rows)
-
-
-@app.command()
 def doctor(config: Config = None, as_json: Json = False) -> None:
     """Check what is installed, what works, and what to do about the rest."""
     from lightrag.cli.doctor import examine
@@ -201,10 +176,6 @@ def show_config(config: Config = None, as_json: Json = False) -> None:
         print_table("Settings", ["name", "value", "origin"], rows)
 
 
-def _to_the_minute(corpus: CorpusInfo) -> str:
-    return datetime.fromisoformat(corpus.committed_at).strftime("%Y-%m-%d %H:%M")
-
-
 def _settings(config: Path | None, port: int | None = None) -> Settings:
     return load_settings(config, **({"service": {"port": port}} if port else {}))
 
@@ -212,9 +183,7 @@ def _settings(config: Path | None, port: int | None = None) -> Settings:
 def _local_url(config: Path | None) -> str:
     from lightrag.cli import process
 
-    settings = _settings(config)
-    running = process.find(settings)
-    return running.url if running else f"http://{settings.service.host}:{settings.service.port}"
+    return process.address(_settings(config))
 
 
 __all__ = ["app", "run"]

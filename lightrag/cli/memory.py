@@ -112,9 +112,7 @@ def mcp(
 def _service(config: Path | None) -> str:
     from lightrag.cli import process
 
-    settings = load_settings(config)
-    running = process.find(settings)
-    return running.url if running else f"http://{settings.service.host}:{settings.service.port}"
+    return process.address(load_settings(config))
 
 
 __all__ = ["register"]

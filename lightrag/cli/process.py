@@ -53,6 +53,12 @@ def find(settings: Settings) -> Running | None:
     return running if running.process() else None
 
 
+def address(settings: Settings) -> str:
+    """Where the service of this home folder answers, or would if it ran."""
+    running = find(settings)
+    return running.url if running else f"http://{settings.service.host}:{settings.service.port}"
+
+
 def start(settings: Settings) -> tuple[Running, bool]:
     """Start the service and wait until it answers; returns it, and whether it was already running.
 
@@ -174,4 +180,4 @@ def _tail(path: Path, lines: int = 15) -> str:
         return "(no log)"
 
 
-__all__ = ["Running", "find", "log_file", "start", "stop"]
+__all__ = ["Running", "address", "find", "log_file", "start", "stop"]

@@ -294,9 +294,9 @@ class CorpusLog:
         """
         keeping.pin(self, version, name)
 
-    def unpin(self, name: str) -> None:
-        """Remove a pin; one that does not exist is passed over."""
-        self.store.delete([self.layout.pin(name)])
+    def unpin(self, name: str) -> bool:
+        """Remove a pin, and say whether there was one."""
+        return keeping.unpin(self, name)
 
     def pins(self) -> dict[str, int]:
         """Pinned versions by name."""

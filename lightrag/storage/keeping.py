@@ -91,6 +91,17 @@ def pin(log: CorpusLog, version: int, name: str) -> None:
         raise
 
 
+def unpin(log: CorpusLog, name: str) -> bool:
+    """See :meth:`CorpusLog.unpin`."""
+    path = log.layout.pin(name)
+    try:
+        log.store.head(path)
+    except NotFoundError:
+        return False
+    log.store.delete([path])
+    return True
+
+
 # --- Holds ------------------------------------------------------------------------------------------------------------
 
 
@@ -235,4 +246,4 @@ def _remove_ended_holds(log: CorpusLog, now: datetime) -> None:
     log.store.delete(info.path for info in ended)
 
 
-__all__ = ["HEARTBEAT_SECONDS", "HOLD_SECONDS", "VacuumReport", "hold", "pin", "pins", "vacuum"]
+__all__ = ["HEARTBEAT_SECONDS", "HOLD_SECONDS", "VacuumReport", "hold", "pin", "pins", "unpin", "vacuum"]

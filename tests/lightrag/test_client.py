@@ -15,6 +15,7 @@ from lightrag.client_blocking import Face
 from lightrag.client_documents import AsyncDocuments, Documents
 from lightrag.client_jobs import AsyncJobs, Jobs
 from lightrag.client_memories import AsyncMemories, Memories
+from lightrag.client_versions import AsyncVersions, Versions
 from lightrag.config import load_settings
 from lightrag.errors import BackendError, NotFoundError, UsageError
 from lightrag.rag import AnswerText, Finished, QuestionPipeline, Stages
@@ -117,7 +118,13 @@ def test_a_stream_that_is_left_early_is_closed() -> None:
 
 @pytest.mark.parametrize(
     ("behind", "face"),
-    [(AsyncClient, Client), (AsyncDocuments, Documents), (AsyncJobs, Jobs), (AsyncMemories, Memories)],
+    [
+        (AsyncClient, Client),
+        (AsyncDocuments, Documents),
+        (AsyncJobs, Jobs),
+        (AsyncMemories, Memories),
+        (AsyncVersions, Versions),
+    ],
 )
 def test_the_blocking_face_has_every_method(behind: type, face: type[Face[Any]]) -> None:
     names = {name for name in vars(behind) if not name.startswith("_")}

@@ -25,6 +25,7 @@ UNKNOWN = {
     "job_id": "01a1fd000000-000000000000",
     "document_id": "0" * 32,
     "key_id": "0" * 16,
+    "name": "lost-pin",
     "tenant": "nobody",
     "model": "only-nothing",
 }
@@ -38,6 +39,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "consolidate": {"user": "ada"},
     "undo": {"user": "ada", "operation": "0" * 32},
     "completions": {"model": "notes", "messages": [{"role": "user", "content": "Who signed?"}], "user": "ada"},
+    "{name}": {"version": 1},
     "{entry_id}": {"user": "ada", "text": "Something else."},
     "rotate": {"overlap_seconds": 0},
 }
@@ -114,7 +116,7 @@ async def send(
     **more: Any,
 ) -> httpx.Response:
     body = {**BODIES.get(path.rsplit("/", 1)[-1], {}), **more.pop("body", {})}
-    extra: dict[str, Any] = {"json": body} if method in ("POST", "PATCH") else {}
+    extra: dict[str, Any] = {"json": body} if method in ("POST", "PUT", "PATCH") else {}
     return await http.request(method, path.format_map(ids), params=query or {"user": "ada"}, **extra, **more)
 
 
@@ -193,6 +195,18 @@ async def test_equal_names_lead_each_tenant_to_its_own(world: World) -> None:
 
 
 @in_its_loop
+async def test_equal_pins_of_equal_corpora_are_each_tenants_own(world: World) -> None:
+    place = "/v1/corpora/notes/pins/equal"
+    async with world.client("acme") as acme, world.client("globex") as globex:
+        for http in (acme, globex):
+            assert (await http.put(place, json={"version": 1})).json() == {"name": "equal", "version": 1}
+        assert (await acme.delete(place)).status_code == 204
+        for http, kept in ((acme, False), (globex, True)):
+            (version,) = (await http.get("/v1/corpora/notes/versions")).json()["versions"]
+            assert ("equal" in version["pins"]) is kept
+
+
+@in_its_loop
 async def test_an_idempotency_key_of_one_tenant_is_nothing_to_the_other(world: World) -> None:
     message = {"role": "user", "content": "I keep bees.", "time_stamp": "2026-01-02T00:00:00"}
     body = {"user": "bee", "messages": message}
@@ -242,5 +256,7 @@ async def test_everything_of_the_other_tenant_is_still_there(world: World) -> No
         assert (await http.get(f"/v1/corpora/{ids['corpus']}")).status_code == 200
         assert (await http.get(f"/v1/memories/{ids['entry_id']}", params={"user": "ada"})).status_code == 200
         assert (await http.get(f"/v1/jobs/{ids['job_id']}")).json()["state"] == "queued"
+        pins = (await http.get(f"/v1/corpora/{ids['corpus']}/pins")).json()["pins"]
+        assert pins == [{"name": ids["name"], "version": 1}]
         keys = (await http.get("/v1/admin/keys")).json()["keys"]
     assert [key["revoked"] for key in keys if key["key_id"] == ids["key_id"]] == [None]

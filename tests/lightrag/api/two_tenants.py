@@ -97,7 +97,7 @@ async def open_world(home: Path, *, pipeline: QuestionPipeline | None = None) ->
 
 
 async def furnish(world: World, home: Path) -> None:
-    """Give both tenants a corpus ``notes``, one that only they have, a memory, a job and keys."""
+    """Give both tenants a corpus ``notes``, a pinned one that only they have, a memory, a job and keys."""
     for tenant, mark in MARKS.items():
         folder = home / f"documents-{tenant}"
         folder.mkdir()
@@ -115,6 +115,8 @@ async def furnish(world: World, home: Path) -> None:
             body = {"corpus": "notes", "source": {"location": str(home / "sources")}}
             job = (await http.post("/v1/jobs", json=body)).json()["job_id"]
             documents = (await http.get("/v1/corpora/notes/documents")).json()["documents"]
+            pinned = await http.put(f"/v1/corpora/only-{mark}/pins/lasting", json={"version": 1})
+            assert pinned.status_code == 200, pinned.text
         key_id = world.keys[tenant, "reader"].split("_")[1]
         world.ids[tenant] = {
             "corpus": f"only-{mark}",
@@ -122,6 +124,7 @@ async def furnish(world: World, home: Path) -> None:
             "job_id": job,
             "document_id": documents[0]["document_id"],
             "key_id": key_id,
+            "name": "lasting",
             "tenant": tenant,
         }
 

@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from lightrag.api.app import create_app
 from lightrag.rag import QuestionPipeline, Stages
@@ -23,10 +25,9 @@ from tests.lightrag.test_rag import Generate, Recall, Retrieve
 COMMAND = str(Path(sys.executable).with_name("lightrag"))
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A real server on loopback over small local stages."""
-    app = create_app(QuestionPipeline(Stages(Retrieve(), Generate(), recall=Recall())), OneCorpus(), tenant="acme")
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """A real server on loopback, and its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
@@ -38,6 +39,14 @@ def url() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A service over small local stages."""
+    stages = Stages(Retrieve(), Generate(), recall=Recall())
+    with serving(create_app(QuestionPipeline(stages), OneCorpus(), tenant="acme")) as url:
+        yield url
 
 
 def lightrag(*arguments: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:

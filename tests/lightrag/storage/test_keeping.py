@@ -147,8 +147,8 @@ class TestPins:
         assert aged_log.pins() == {"audit": 2, "release": 3}
         assert aged_log.vacuum(retain=1, grace_seconds=1).versions_kept == (2, 3, 5)
         assert aged_log.check_integrity(deep=True).problems == ()
-        aged_log.unpin("audit")
-        aged_log.unpin("audit")
+        assert aged_log.unpin("audit")
+        assert not aged_log.unpin("audit")
         assert aged_log.vacuum(retain=1, grace_seconds=1).versions_kept == (3, 5)
         assert aged_log.newest_version() == 5
 
