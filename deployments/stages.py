@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from deployments.models import open_remote_model
+from deployments.turns import turns
 from lightrag.compression import CompressedContext, CompressionRequest
 from lightrag.config import HoldingReplicaSettings, Settings
 from lightrag.errors import UsageError
@@ -76,12 +77,15 @@ class Recall(HoldingStage):
         self._component = open_recaller(settings, components)
         self._corpora = components.corpora
         self._workload = _holding("recall", settings, settings.service.recall, components)
+        asks = settings.generator.backend != "extractive" or bool(settings.memory.model)
+        self._turns = turns(settings, settings.service.recall, computes=not asks)
         await components.warm()
 
     async def recall(self, request: RecallRequest, trace: Carrier | None = None) -> Recollection:
         """Recall; cancelled with the request."""
         with self._workload.work("Recall.recall", trace, request.corpus):
-            return await self._component.recall(request)
+            async with self._turns.slot(request.corpus.tenant):
+                return await self._component.recall(request)
 
 
 class Retrieval(HoldingStage):
@@ -98,12 +102,14 @@ class Retrieval(HoldingStage):
         self._embedder = LocalTextEmbedder(components.embedder)
         self._corpora = components.corpora
         self._workload = _holding("retrieve", settings, settings.service.retrieval, components)
+        self._turns = turns(settings, settings.service.retrieval, computes=True)
         await components.warm()
 
     async def retrieve(self, request: RetrievalRequest, trace: Carrier | None = None) -> RetrievalResult:
         """Retrieve; cancelled with the request."""
         with self._workload.work("Retrieval.retrieve", trace, request.corpus):
-            return await self._component.retrieve(request)
+            async with self._turns.slot(request.corpus.tenant):
+                return await self._component.retrieve(request)
 
     async def embed_texts(self, texts: Sequence[str], trace: Carrier | None = None) -> EmbeddedTexts:
         """Embed texts for clients, with the model that embeds questions."""
@@ -114,15 +120,20 @@ class Retrieval(HoldingStage):
         self, requests: Sequence[RetrievalRequest], trace: Carrier | None = None
     ) -> tuple[RetrievalResult, ...]:
         """Retrieve for several queries of one request; cancelled with it."""
-        with self._workload.work("Retrieval.retrieve_many", trace, requests[0].corpus if requests else None):
-            return await self._component.retrieve_many(requests)
+        if not requests:
+            return ()
+        corpus = requests[0].corpus
+        with self._workload.work("Retrieval.retrieve_many", trace, corpus):
+            async with self._turns.slot(corpus.tenant):
+                return await self._component.retrieve_many(requests)
 
     async def quote(
         self, request: GenerationRequest, trace: Carrier | None = None
     ) -> AsyncGenerator[list[GenerationDelta], None]:
         """Answer with quotes where generation has failed: the embedder that chooses them is here."""
         with self._workload.work("Retrieval.quote", trace, request.corpus):
-            async with aclosing(_gathered(aiter(self._quoting.answer(request)))) as batches:
+            deltas = aiter(self._quoting.answer(request))
+            async with self._turns.slot(request.corpus.tenant), aclosing(_gathered(deltas)) as batches:
                 async for batch in batches:
                     yield batch
 
@@ -156,8 +167,10 @@ class Generation(SignallingStage):
         self._components = Components(settings)
         self._component = open_answerer(settings, self._components)
         self._workload = Workload("generate", target_tokens=settings.service.generation.target_tokens)
+        quotes = settings.generator.backend == "extractive"
+        self._turns = turns(settings, settings.service.generation, computes=quotes)
         # Quotes are not written token by token.
-        self._written = 0 if settings.generator.backend == "extractive" else settings.generator.max_tokens
+        self._written = 0 if quotes else settings.generator.max_tokens
         await self._components.warm()
 
     async def answer(
@@ -173,7 +186,7 @@ class Generation(SignallingStage):
             kind="server",
         )
         with self._workload.count(request.source_tokens + written):
-            async with aclosing(_gathered(deltas)) as batches:
+            async with self._turns.slot(request.corpus.tenant), aclosing(_gathered(deltas)) as batches:
                 async for batch in batches:
                     yield batch
 

@@ -72,8 +72,10 @@ class Watch:
     signals: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: Counter[str] = field(default_factory=Counter)
     answered: int = 0
+    came: float = 0.0
+    """When the load came."""
     stopped: float = 0.0
-    """When the load was taken away."""
+    """When it was taken away."""
 
     def settled(self) -> bool:
         """Whether every deployment is back at one replica."""
@@ -154,8 +156,13 @@ async def run(served: Served, seconds: float) -> Watch:
                 watch.replicas[name].append(counts[name])
             await asyncio.sleep(0.5)
 
-        for _ in range(6):
+        await look()
+        # Warming up is work, too.
+        while not watch.settled() and watch.moments[-1] < GIVE_BACK_SECONDS:
             await look()
+        for _ in range(4):
+            await look()
+        watch.came = watch.moments[-1]
         working = asyncio.create_task(load(client, watch, seconds, in_hand))
         while not working.done():
             await look()
@@ -177,7 +184,7 @@ def plot(watch: Watch, path: Path) -> None:
 
     figure, axes = pyplot.subplots(len(SIGNALS), 1, figsize=(8, 10), sharex=True, layout="constrained")
     for axis, (name, signal) in zip(axes, SIGNALS.items(), strict=True):
-        axis.axvspan(watch.moments[5], watch.stopped, color="0.92")
+        axis.axvspan(watch.came, watch.stopped, color="0.92")
         axis.plot(watch.moments, watch.signals[name], color="tab:orange", linewidth=1, label=f"asked for: {signal}")
         axis.step(watch.moments, watch.replicas[name], where="post", color="tab:blue", linewidth=2, label="replicas")
         axis.set_title(name, loc="left", fontsize=10)
@@ -189,12 +196,12 @@ def plot(watch: Watch, path: Path) -> None:
 
 def report(watch: Watch) -> dict[str, dict[str, float]]:
     """When each deployment grew and shrank, in seconds after the load came and went."""
-    came = watch.moments[5]
     table = {}
     for name, counts in watch.replicas.items():
-        grown = next((at for at, count in zip(watch.moments, counts, strict=True) if count > 1), float("nan"))
+        seen = zip(watch.moments, counts, strict=True)
+        grown = next((at for at, count in seen if count > 1 and at > watch.came), float("nan"))
         last = max((at for at, count in zip(watch.moments, counts, strict=True) if count > 1), default=float("nan"))
-        table[name] = {"most": max(counts), "grew": grown - came, "back": last - watch.stopped, "now": counts[-1]}
+        table[name] = {"most": max(counts), "grew": grown - watch.came, "back": last - watch.stopped, "now": counts[-1]}
     return table
 
 
