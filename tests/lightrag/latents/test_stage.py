@@ -119,7 +119,7 @@ class Corpus:
     async def evidence(self, version: int) -> tuple[Evidence, ...]:
         async with Engine(load_settings(home=self.root)) as engine:
             wanted = RetrievalRequest(self.id.at(version), QUESTION, top_k=20, mode="lexical", spread=False)
-            return (await engine.pipeline.stages.retrieve.retrieve(wanted)).evidence
+            return (await engine.pipeline.retrieve(wanted)).evidence
 
     def stage(self, latents: CorpusLatents | None = None) -> CompressionByMethod:
         generator = TransformersLanguageModel(str(self.model))
