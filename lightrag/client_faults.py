@@ -28,8 +28,8 @@ from lightrag.errors import (
     UsageError,
 )
 
-_BETWEEN: Final = frozenset({408, 429, 502, 503, 504})
-"""What proxies and Ray Serve answer where it is not the request that is wrong."""
+_BETWEEN: Final = frozenset({408, 429, 500, 502, 503, 504})
+"""What proxies and Ray Serve answer where it is not the request that is wrong; 500 is a replica that died."""
 _UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LOST: Final = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 _OWN: Final = "urn:lightrag:problem:"

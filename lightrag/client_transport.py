@@ -80,7 +80,7 @@ class Channel:
         while True:
             try:
                 response = await self._http.send(call.prepared())
-                if response.status_code < 400:
+                if response.is_success:
                     return response.content
                 raise refused(response, call.key)
             except (httpx.HTTPError, Fault) as error:
@@ -141,7 +141,7 @@ class Channel:
     async def _frames(self, request: httpx.Request) -> AsyncGenerator[tuple[str, Any], None]:
         response = await self._http.send(request, stream=True)
         try:
-            if response.status_code >= 400:
+            if not response.is_success:
                 await response.aread()
                 raise refused(response)
             waiting = ""

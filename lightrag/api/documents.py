@@ -11,6 +11,7 @@ from starlette.types import Message
 
 from lightrag.api.job_schemas import DocumentInfo, DocumentPage, JobInfo, Removed
 from lightrag.api.jobs import JobAccess, location_of
+from lightrag.api.schemas import LARGEST_VERSION
 from lightrag.errors import LimitError, NotFoundError, UsageError
 from lightrag.jobs.uploads import MOST_FILES, submit_uploads
 from lightrag.storage.artifacts import CorpusLog
@@ -62,7 +63,7 @@ def document_routes(access: JobAccess, Tenant: Any) -> APIRouter:
         tenant: Tenant,
         cursor: str | None = None,
         limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
-        version: Annotated[int | None, Query(ge=1)] = None,
+        version: Annotated[int | None, Query(ge=1, le=LARGEST_VERSION)] = None,
     ) -> DocumentPage:
         """List documents. Pages of one version have no gaps: name the version of the first page for the others."""
         return await asyncio.to_thread(_page, CorpusLog(store, CorpusId(tenant, corpus)), version, cursor, limit)

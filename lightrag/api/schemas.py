@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,8 @@ from lightrag.types import Chunk, CorpusVersion, Evidence, Task
 
 LONGEST_QUESTION = 100_000
 """Characters."""
+
+LARGEST_VERSION: Final = 2**63 - 1
 
 
 class Body(BaseModel):
@@ -29,7 +31,7 @@ class AskBody(Body):
     question: str = Field(default="", max_length=LONGEST_QUESTION)
     """May be empty for the task ``summarize`` only."""
     task: Task = "memorag"
-    version: int | None = Field(default=None, ge=0)
+    version: int | None = Field(default=None, ge=0, le=LARGEST_VERSION)
     """A committed version of the corpus; the newest where left out."""
     draft: bool = False
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
@@ -58,7 +60,7 @@ class RetrieveBody(Body):
     """A search for evidence, without an answer."""
 
     question: str = Field(max_length=LONGEST_QUESTION)
-    version: int | None = Field(default=None, ge=0)
+    version: int | None = Field(default=None, ge=0, le=LARGEST_VERSION)
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     top_k: int | None = Field(default=None, ge=1, le=200)
     token_budget: int | None = Field(default=None, ge=16, le=1_000_000)
@@ -75,7 +77,7 @@ class RecallBody(Body):
     """A question to the memory alone."""
 
     question: str = Field(default="", max_length=LONGEST_QUESTION)
-    version: int | None = Field(default=None, ge=0)
+    version: int | None = Field(default=None, ge=0, le=LARGEST_VERSION)
     task: Task = "memorag"
     draft: bool = False
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lightrag.api.schemas import Body
+from lightrag.api.schemas import LARGEST_VERSION, Body
 from lightrag.storage.commits import Commit
-
-LARGEST_VERSION: Final = 2**63 - 1
 
 
 class PinBody(Body):
@@ -61,4 +59,4 @@ class CommitPage(BaseModel):
     """Cursor of the following page."""
 
 
-__all__ = ["LARGEST_VERSION", "CommitInfo", "CommitPage", "PinBody", "PinInfo", "PinList"]
+__all__ = ["CommitInfo", "CommitPage", "PinBody", "PinInfo", "PinList"]

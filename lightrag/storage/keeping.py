@@ -83,11 +83,19 @@ def pins(log: CorpusLog) -> dict[str, int]:
 def pin(log: CorpusLog, version: int, name: str) -> None:
     """See :meth:`CorpusLog.pin`."""
     log.read(version)
-    log.store.put(log.layout.pin(name), json.dumps({"version": version}).encode())
+    path = log.layout.pin(name)
+    try:
+        before = log.store.get(path)
+    except NotFoundError:
+        before = None
+    log.store.put(path, json.dumps({"version": version}).encode())
     try:
         log.read(version)
-    except NotFoundError:
-        log.store.delete([log.layout.pin(name)])
+    except NotFoundError:  # removed just now: the name keeps what it kept
+        if before is None:
+            log.store.delete([path])
+        else:
+            log.store.put(path, before)
         raise
 
 

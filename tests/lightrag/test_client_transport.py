@@ -113,6 +113,7 @@ class TestReads:
             httpx.RemoteProtocolError,
             "lost",
             answer(503),
+            answer(500),
             answer(408),
             answer(502),
             answer(504),

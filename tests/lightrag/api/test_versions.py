@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lightrag.api import problems
 from lightrag.api.app import create_app
 from lightrag.api.jobs import JobAccess
-from lightrag.api.version_schemas import LARGEST_VERSION
+from lightrag.api.schemas import LARGEST_VERSION
 from lightrag.api.versions import version_routes
 from lightrag.config import load_settings
 from lightrag.jobs.service import JobService

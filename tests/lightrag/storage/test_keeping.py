@@ -201,8 +201,13 @@ class TestPins:
             assert (aged_log.versions(), aged_log.pins()) == ([3], {})
         assert aged_log.check_integrity(deep=True).problems == ()
 
-    def test_a_version_that_goes_while_it_is_being_pinned_is_not_pinned(self, aged: Aged, aged_log: CorpusLog) -> None:
+    @pytest.mark.parametrize("before", [{}, {"audit": 2}], ids=["new", "moved"])
+    def test_a_version_that_goes_while_it_is_being_pinned_is_not_pinned(
+        self, aged: Aged, aged_log: CorpusLog, before: dict[str, int]
+    ) -> None:
         add(aged_log, add(aged_log, None))
+        for name, version in before.items():
+            aged_log.pin(version, name)
         original = aged.put
 
         def put(path: str, data: bytes, *, if_absent: bool = False) -> None:
@@ -213,7 +218,7 @@ class TestPins:
         aged.put = put  # type: ignore[method-assign]
         with pytest.raises(NotFoundError):
             aged_log.pin(1, "audit")
-        assert aged_log.pins() == {}
+        assert aged_log.pins() == before
 
 
 class TestHolds:
