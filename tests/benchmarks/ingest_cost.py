@@ -86,10 +86,11 @@ def ingest_hashed(folder: str, *, local: bool) -> None:
     from lightrag.ingestion import IngestSpec, Line, SourceSpec, ingest
     from lightrag.ingestion.line import Receipt, Unit, run_locally
     from lightrag.models import HashingEmbedder
-    from pipelines.cluster import cluster
-    from pipelines.stations import choose_pools, run_on_ray
 
     def large(units: Sequence[Unit], line: Line) -> Iterator[Receipt]:
+        from pipelines.cluster import cluster
+        from pipelines.stations import choose_pools, run_on_ray
+
         pools = choose_pools(line.settings, 10**12, len(units))
         with cluster(cpus=sum(pool.workers * pool.cpus for pool in pools)):
             yield from run_on_ray(units, line, pools)
