@@ -24,6 +24,7 @@ from lightrag.ingestion.states import DocumentState
 from lightrag.models import open_language_model
 from lightrag.models.vllm_model import VllmLanguageModel
 from pipelines.stations import (
+    RETRIES,
     Pool,
     blocks,
     configure,
@@ -101,6 +102,9 @@ def _gisted(tasks: Sequence[str], line: Line) -> Iterator[tuple[str, Receipt]]:
         preprocess_map_kwargs=small,
         postprocess_map_kwargs=small,
     )
+    for name in processor.list_stage_names():
+        # Ray would give a prompt that ends its engine to the next one for ever.
+        processor.get_stage_by_name(name).map_batches_kwargs["max_task_retries"] = RETRIES
     for text in results(through(processor(prompts), _HELPERS, _Finisher, (line,))):
         task, receipt = json.loads(text)
         yield task, Receipt.from_json(receipt)
