@@ -116,7 +116,7 @@ def create_app(
     if jobs is not None:
         app.include_router(job_routes(jobs, Tenant))
         app.include_router(document_routes(jobs, Tenant))
-        app.include_router(version_routes(jobs.store, Tenant))
+        app.include_router(version_routes(jobs.store, Tenant, max_pins=jobs.settings.storage.max_pins))
     chats = Assistants(pipeline, catalogue.pin, assistants or {}, memories)
 
     async def corpus_names(tenant: str) -> list[str]:

@@ -21,12 +21,13 @@ PAGE: Final = 50
 Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,20}$")]
 
 
-def version_routes(store: ObjectStore, Tenant: Any) -> APIRouter:
+def version_routes(store: ObjectStore, Tenant: Any, *, max_pins: int | None = None) -> APIRouter:
     """Build the routes.
 
     Args:
         store: holds the corpora.
         Tenant: annotation that resolves to the request's tenant.
+        max_pins: pins that a corpus may have.
     """
     routes = APIRouter(prefix="/v1/corpora", tags=["versions"])
 
@@ -45,7 +46,7 @@ def version_routes(store: ObjectStore, Tenant: Any) -> APIRouter:
     @routes.put("/{corpus}/pins/{name}")
     async def pin(corpus: str, name: str, body: PinBody, tenant: Tenant) -> PinInfo:
         """Keep a version under a name; a name that keeps another one moves."""
-        await asyncio.to_thread(CorpusLog(store, CorpusId(tenant, corpus)).pin, body.version, name)
+        await asyncio.to_thread(CorpusLog(store, CorpusId(tenant, corpus)).pin, body.version, name, limit=max_pins)
         return PinInfo(name=name, version=body.version)
 
     @routes.delete("/{corpus}/pins/{name}", status_code=204)

@@ -20,6 +20,8 @@ class StorageSettings(Section):
     come from the cloud's own environment variables."""
     retain_versions: int = Field(default=5, ge=1)
     """Versions of a corpus that ``vacuum`` keeps besides pinned ones."""
+    max_pins: int = Field(default=100, ge=0)
+    """Pins of a corpus: what they keep is kept for ever, so whoever may write should not make ever more of them."""
     grace_seconds: float = Field(default=3600.0, ge=0)
     """Unreferenced files younger than this are kept, because a running job may be about to commit them."""
 

@@ -286,13 +286,20 @@ class CorpusLog:
 
     # --- Keeping and removing -----------------------------------------------------------------------------------------
 
-    def pin(self, version: int, name: str) -> None:
+    def pin(self, version: int, name: str, *, limit: int | None = None) -> None:
         """Keep a version, under a name that moves if it is already used, until :meth:`unpin`.
+
+        Args:
+            version: of this corpus.
+            name: of the pin.
+            limit: pins that the corpus may have, for names that are not there yet. Those that are made in the same
+                moment count only afterwards.
 
         Raises:
             NotFoundError: the version does not exist.
+            QuotaExceeded: the corpus has as many pins as it may.
         """
-        keeping.pin(self, version, name)
+        keeping.pin(self, version, name, limit)
 
     def unpin(self, name: str) -> bool:
         """Remove a pin, and say whether there was one."""

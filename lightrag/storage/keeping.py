@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from lightrag.errors import ArtifactError, BackendError, NotFoundError, UsageError
+from lightrag.errors import ArtifactError, BackendError, NotFoundError, QuotaExceeded, UsageError
 from lightrag.storage.layout import parse_version
 from lightrag.storage.objects import ObjectInfo
 from lightrag.storage.transfer import parallel, parts_path
@@ -80,7 +80,7 @@ def pins(log: CorpusLog) -> dict[str, int]:
     return found
 
 
-def pin(log: CorpusLog, version: int, name: str) -> None:
+def pin(log: CorpusLog, version: int, name: str, limit: int | None = None) -> None:
     """See :meth:`CorpusLog.pin`."""
     log.read(version)
     path = log.layout.pin(name)
@@ -88,6 +88,12 @@ def pin(log: CorpusLog, version: int, name: str) -> None:
         before = log.store.get(path)
     except NotFoundError:
         before = None
+    if before is None and limit is not None and (there := sum(1 for _ in log.store.list(log.layout.pins))) >= limit:
+        raise QuotaExceeded(
+            f"corpus {log.corpus.corpus!r} has {there} pins, and storage.max_pins allows {limit}: remove one, or move "
+            "one by pinning the version under its name",
+            subject="max_pins",
+        )
     log.store.put(path, json.dumps({"version": version}).encode())
     try:
         log.read(version)

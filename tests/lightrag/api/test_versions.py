@@ -34,11 +34,11 @@ TENANTS = ("acme", "globex")
 PLACE = "/v1/corpora/reports"
 
 
-def network(store: ObjectStore, tenant: str = "acme") -> httpx.AsyncClient:
+def network(store: ObjectStore, tenant: str = "acme", max_pins: int | None = None) -> httpx.AsyncClient:
     """The routes alone."""
     app = FastAPI()
     problems.install(app)
-    app.include_router(version_routes(store, Annotated[str, Depends(lambda: tenant)]))
+    app.include_router(version_routes(store, Annotated[str, Depends(lambda: tenant)], max_pins=max_pins))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
 
 
@@ -108,6 +108,23 @@ async def test_a_pin_is_set_moved_and_removed(store: ObjectStore) -> None:
         assert log.pins() == {"Release-1.0_b": 3}
         again = await http.delete(f"{PLACE}/pins/audit")
     assert (again.status_code, again.json()["detail"]) == (404, "corpus 'reports' has no pin 'audit'")
+
+
+async def test_a_corpus_has_only_so_many_pins_and_those_it_has_may_move(store: ObjectStore) -> None:
+    log = commit(store, versions=3)
+    commit(store, "globex")
+    async with network(store, max_pins=2) as http, network(store, "globex", max_pins=2) as other:
+        for name in ("audit", "release"):
+            assert (await http.put(f"{PLACE}/pins/{name}", json={"version": 1})).status_code == 200
+        refused = await http.put(f"{PLACE}/pins/third", json={"version": 3})
+        assert (refused.status_code, refused.json()["type"]) == (429, "urn:lightrag:problem:quota")
+        assert "has 2 pins, and storage.max_pins allows 2" in refused.json()["detail"]
+        assert "retry-after" not in refused.headers  # waiting does not help
+        assert (await http.put(f"{PLACE}/pins/audit", json={"version": 2})).status_code == 200
+        assert (await other.put(f"{PLACE}/pins/third", json={"version": 1})).status_code == 200
+        await http.delete(f"{PLACE}/pins/release")
+        assert (await http.put(f"{PLACE}/pins/third", json={"version": 3})).status_code == 200
+    assert log.pins() == {"audit": 2, "third": 3}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +237,8 @@ def test_no_tenant_sees_or_moves_the_pins_of_another(acts: list[tuple[str, str, 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[tuple[FastAPI, Tenancy]]:
-    options = load_settings(None, home=tmp_path, tenant="acme", tenancy={"authentication": "keys"})
+    settings = {"tenancy": {"authentication": "keys"}, "storage": {"max_pins": 2}}
+    options = load_settings(None, home=tmp_path, tenant="acme", **settings)
     store = open_object_store(options.storage_url)
     commit(store, versions=2)
     tenancy, jobs = Tenancy.open(options, store), JobService(options)
@@ -245,6 +263,12 @@ async def test_readers_see_pins_and_writers_make_them(service: tuple[FastAPI, Te
         assert (await reader.delete(f"{PLACE}/pins/audit")).status_code == 403
         assert (await reader.get(f"{PLACE}/pins")).json()["pins"] == [{"name": "audit", "version": 1}]
         assert (await reader.get(f"{PLACE}/versions")).json()["versions"][1]["pins"] == ["audit"]
+
+
+async def test_the_service_takes_the_number_of_pins_from_its_settings(service: tuple[FastAPI, Tenancy]) -> None:
+    async with keyed(service, "writer") as http:
+        answers = [await http.put(f"{PLACE}/pins/{name}", json={"version": 1}) for name in ("one", "two", "three")]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
 
 
 async def test_pins_are_in_the_audit_log(service: tuple[FastAPI, Tenancy]) -> None:
