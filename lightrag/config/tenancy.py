@@ -53,6 +53,10 @@ class TenancySettings(Section):
     """Requests that one replica of the ingress works on at once."""
     slots_per_tenant: int = Field(default=24, ge=1)
     """Of these, how many one tenant may hold, so that another one need not wait for its burst."""
+    slots_beside_others: int | None = Field(default=None, ge=1)
+    """How many it may hold while other tenants ask too. Left out: one for every two processors of the machine where
+    the service itself computes answers (``extractive``, ``transformers``), as a burst would take them from the others;
+    ``slots_per_tenant`` where an engine or a service elsewhere does."""
     queue_per_tenant: int = Field(default=64, ge=0)
     """Requests of one tenant that wait for a slot before further ones get 429 with Retry-After."""
     queue_seconds: float = Field(default=10.0, gt=0)

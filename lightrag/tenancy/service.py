@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -57,6 +58,7 @@ class Tenancy:
         self.admission = FairAdmission(
             slots=tenancy.slots,
             slots_per_tenant=tenancy.slots_per_tenant if self.authenticated else tenancy.slots,
+            slots_beside_others=_beside_others(settings),
             queue_per_tenant=tenancy.queue_per_tenant,
             queue_seconds=tenancy.queue_seconds,
         )
@@ -244,6 +246,15 @@ class Tenancy:
         waiting = self._meter.tokens(tenant, day)
         writing = sum(used.tokens for key, used in self._writing.items() if (key.tenant, key.day) == (tenant, day))
         return self._spent[tenant, day] + waiting + writing
+
+
+def _beside_others(settings: Settings) -> int:
+    tenancy = settings.tenancy
+    if tenancy.slots_beside_others is not None:
+        return tenancy.slots_beside_others
+    if settings.generator.backend in ("extractive", "transformers"):
+        return max(1, (os.cpu_count() or 1) // 2)
+    return tenancy.slots_per_tenant
 
 
 __all__ = ["Tenancy"]

@@ -62,6 +62,24 @@ async def test_a_burst_leaves_a_slot_for_another_tenant() -> None:
     assert (shared.running, shared.waiting) == (0, 0)
 
 
+async def test_a_tenant_alone_holds_more_than_one_beside_others() -> None:
+    running = Running(admission(slots_beside_others=1, company_seconds=0.5))
+    await running.start("loud", 50)
+    assert running.order == ["loud"] * 3
+    await running.start("quiet")
+    await running.end_one("quiet")
+    for _ in range(2):  # what it holds ends, and it takes no more than its share
+        await running.end_one("loud")
+    assert running.order == ["loud"] * 3 + ["quiet"]
+    await running.end_one("loud")
+    assert running.order == ["loud"] * 3 + ["quiet", "loud"]
+    await asyncio.sleep(0.6)  # nobody else has come for long
+    await running.start("loud")
+    await running.end_one("loud")
+    assert running.shared.running == 3
+    await running.cancel()
+
+
 async def test_a_free_slot_goes_to_the_tenant_that_holds_the_fewest() -> None:
     running = Running(admission())
     await running.start("loud", 50)
