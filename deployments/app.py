@@ -25,6 +25,8 @@ from lightrag.config import (
 APPLICATION = "lightrag"
 """Name of the application within a Serve instance."""
 
+_HEALTH_SECONDS = 2.0
+"""Between checks; Serve replaces a replica whose engine has died when three in a row have failed."""
 _OWN_SIGNALS = "deployments.scaling:own_signals"
 _HELD_CORPORA = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 
@@ -66,7 +68,7 @@ def _deployment(stage: type, settings: Settings, replicas: ReplicaSettings, extr
         max_ongoing_requests=replicas.max_requests,
         max_queued_requests=service.max_queued_requests,
         backpressure_config=BackpressureConfig(retry_after_s=1),
-        health_check_period_s=5,
+        health_check_period_s=_HEALTH_SECONDS,
         graceful_shutdown_timeout_s=service.drain_seconds,
         **_size(service, replicas),
         **extra,

@@ -1,9 +1,9 @@
 """Stage protocols over Serve handles: what the pipeline calls in the ingress, answered by replicas elsewhere.
 
-Overload and lost replicas become retryable backend errors. A call whose replica is lost is repeated here first, for
-longer than a cluster takes to notice that a node is gone; the deadline of the request, which cancels the call, ends
-that sooner. Every stage may be repeated until the first word of an answer was passed on. Errors raised in a replica
-arrive as themselves.
+Overload and lost replicas become retryable backend errors. A call whose replica is lost, or has lost its model's
+engine, is repeated here first, for longer than a cluster takes to notice that a node is gone; the deadline of the
+request, which cancels the call, ends that sooner. Every stage may be repeated until the first word of an answer was
+passed on. Errors raised in a replica arrive as themselves.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.losses import ReplicaBroken
 from lightrag.compression import CompressedContext, CompressionRequest
 from lightrag.errors import BackendError, LightRAGError
 from lightrag.generation.base import GenerationDelta, GenerationRequest
@@ -108,22 +109,10 @@ class RemoteAnswerer:
 
     async def answer(self, request: GenerationRequest) -> AsyncIterator[GenerationDelta]:
         """See :class:`lightrag.generation.base.Answerer`."""
-        waits = _waits()
-        while True:
-            spoken = False
-            try:
-                async with aclosing(_stream(self._handle, self._method, request)) as batches:
-                    async for batch in batches:
-                        spoken = True
-                        for delta in batch:
-                            yield delta
-            except _LOSSES as error:
-                wait = None if spoken or not _is_loss(error) else next(waits, None)
-                if wait is None:
-                    raise _lost(self._handle, error) from error
-                await asyncio.sleep(wait)
-            else:
-                return
+        async with aclosing(_stream(self._handle, self._method, request)) as batches:
+            async for batch in batches:
+                for delta in batch:
+                    yield delta
 
 
 def readiness(handle: DeploymentHandle) -> Callable[[], Awaitable[object]]:
@@ -147,17 +136,8 @@ async def _call(handle: DeploymentHandle, method: str, *arguments: Any, repeatab
     """
     waits = _waits()
     while True:
-        response = getattr(handle, method).remote(*arguments, trace=carried())
         try:
-            return await response
-        except asyncio.CancelledError:
-            # A deadline ends the waiting only; the replica must be told.
-            response.cancel()
-            raise
-        except RayTaskError as error:
-            raise _original(error) from None
-        except BackPressureError as error:
-            raise _overloaded(handle) from error
+            return await _call_once(handle, method, *arguments)
         except _LOSSES as error:
             wait = next(waits, None) if repeatable and _is_loss(error) else None
             if wait is None:
@@ -165,8 +145,40 @@ async def _call(handle: DeploymentHandle, method: str, *arguments: Any, repeatab
             await asyncio.sleep(wait)
 
 
+async def _call_once(handle: DeploymentHandle, method: str, *arguments: Any) -> Any:
+    response = getattr(handle, method).remote(*arguments, trace=carried())
+    try:
+        return await response
+    except asyncio.CancelledError:
+        # A deadline ends the waiting only; the replica must be told.
+        response.cancel()
+        raise
+    except RayTaskError as error:
+        raise _original(error) from None
+    except BackPressureError as error:
+        raise _overloaded(handle) from error
+
+
 async def _stream(handle: DeploymentHandle, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
-    """Call a method that yields, once."""
+    """Call a method that yields; a call whose replica was lost before the first item is made again."""
+    waits = _waits()
+    while True:
+        begun = False
+        try:
+            async with aclosing(_stream_once(handle, method, *arguments)) as items:
+                async for item in items:
+                    begun = True
+                    yield item
+        except _LOSSES as error:
+            wait = None if begun or not _is_loss(error) else next(waits, None)
+            if wait is None:
+                raise _lost(handle, error) from error
+            await asyncio.sleep(wait)
+        else:
+            return
+
+
+async def _stream_once(handle: DeploymentHandle, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
     response = getattr(handle.options(stream=True), method).remote(*arguments, trace=carried())
     try:
         async for item in response:
@@ -189,7 +201,7 @@ def _waits() -> Iterator[float]:
 
 
 # Serve turns most losses into RayActorError; a call that a stopping replica cuts off arrives as gRPC's own error.
-_LOSSES = (RayActorError, grpc.aio.AioRpcError)
+_LOSSES = (RayActorError, grpc.aio.AioRpcError, ReplicaBroken)
 
 
 def _is_loss(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from deployments.losses import telling
 from deployments.models import open_remote_model
 from deployments.turns import turns
 from lightrag.compression import CompressedContext, CompressionRequest
@@ -73,7 +74,7 @@ class Recall(HoldingStage):
         from lightrag.engine import Components, open_recaller
 
         open_tracing(settings.service.traces)
-        components = Components(settings, model=open_remote_model(settings, generation))
+        self._components = components = Components(settings, model=open_remote_model(settings, generation))
         self._component = open_recaller(settings, components)
         self._corpora = components.corpora
         self._workload = _holding("recall", settings, settings.service.recall, components)
@@ -84,8 +85,12 @@ class Recall(HoldingStage):
     async def recall(self, request: RecallRequest, trace: Carrier | None = None) -> Recollection:
         """Recall; cancelled with the request."""
         with self._workload.work("Recall.recall", trace, request.corpus):
-            async with self._turns.slot(request.corpus.tenant):
+            async with self._turns.slot(request.corpus.tenant), telling(self.check_health):
                 return await self._component.recall(request)
+
+    async def check_health(self) -> None:
+        """Fail where the engine that reads memories has died: Serve then replaces the replica."""
+        await self._components.check_health()
 
 
 class Retrieval(HoldingStage):
@@ -186,7 +191,11 @@ class Generation(SignallingStage):
             kind="server",
         )
         with self._workload.count(request.source_tokens + written):
-            async with self._turns.slot(request.corpus.tenant), aclosing(_gathered(deltas)) as batches:
+            async with (
+                self._turns.slot(request.corpus.tenant),
+                telling(self.check_health),
+                aclosing(_gathered(deltas)) as batches,
+            ):
                 async for batch in batches:
                     yield batch
 
@@ -195,14 +204,15 @@ class Generation(SignallingStage):
     ) -> list[Completion]:
         """Complete prompts of other stages; cancelled with the request."""
         with self._workload.work("Generation.complete", trace, tokens=len(prompts) * _most_tokens(sampling)):
-            return await self._model().complete(prompts, sampling)
+            async with telling(self.check_health):
+                return await self._model().complete(prompts, sampling)
 
     async def stream(
         self, prompt: Prompt, sampling: Sampling | None, trace: Carrier | None = None
     ) -> AsyncGenerator[CompletionDelta, None]:
         """Complete one prompt of another stage piece by piece."""
         with self._workload.work("Generation.stream", trace, tokens=_most_tokens(sampling)):
-            async with aclosing(self._model().stream(prompt, sampling)) as deltas:
+            async with telling(self.check_health), aclosing(self._model().stream(prompt, sampling)) as deltas:
                 async for delta in deltas:
                     yield delta
 

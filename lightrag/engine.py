@@ -123,10 +123,12 @@ class Components:
             self._warm = True
 
     async def check_health(self) -> None:
-        """Raise ``BackendError`` when the language model is broken for good."""
+        """Raise ``BackendError`` when a language model, the one that reads memories among them, is broken for good."""
         model: object = self._model
         if isinstance(model, HealthChecked):
             await model.check_health()
+        if self._memories is not None:
+            await self._memories.check_health()
 
     async def close(self) -> None:
         """Free models and connections."""

@@ -17,7 +17,7 @@ from lightrag.memory.engine_memory import StoredMemory
 from lightrag.memory.kv_memory import KVMemory, ModelIdentity
 from lightrag.memory.kv_recall import LanguageModelReader, LocalReader
 from lightrag.memory.text_memory import Reply
-from lightrag.models.base import EngineMemory, LanguageModel, Warmable
+from lightrag.models.base import EngineMemory, HealthChecked, LanguageModel, Warmable
 from lightrag.models.base import KVMemory as LoadedMemory
 from lightrag.storage.residency import Key, Loaded, Residency
 from lightrag.types import CorpusVersion
@@ -58,6 +58,10 @@ class MemoryHolder(Protocol):
 
     async def warm(self) -> None:
         """Load the model now. Repeating costs nothing."""
+        ...
+
+    async def check_health(self) -> None:
+        """Raise ``BackendError`` when the model is broken for good."""
         ...
 
     async def close(self) -> None:
@@ -125,6 +129,9 @@ class LocalMemories:
         """Load the model."""
         await self._model()
 
+    async def check_health(self) -> None:
+        """Pass: a model in this process ends with it."""
+
     async def close(self) -> None:
         """Forget all memories and the model."""
         await self._residency.aclose()
@@ -191,6 +198,11 @@ class EngineMemories:
         """Start the engine, where it is this process that holds it."""
         if isinstance(self._model, Warmable):
             await self._model.warm()
+
+    async def check_health(self) -> None:
+        """Ask the engine, where it is this process that holds it."""
+        if isinstance(self._model, HealthChecked):
+            await self._model.check_health()
 
     async def close(self) -> None:
         """Stop the engine, if nobody else uses it."""

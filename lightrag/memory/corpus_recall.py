@@ -70,6 +70,10 @@ class CorpusRecaller:
         """Load the model now, so that no question's deadline pays for it."""
         await self._holder.warm()
 
+    async def check_health(self) -> None:
+        """Raise ``BackendError`` when the engine that reads the memories has died."""
+        await self._holder.check_health()
+
     async def close(self) -> None:
         """Free the model and all memories."""
         await self._holder.close()

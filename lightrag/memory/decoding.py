@@ -54,7 +54,13 @@ class GeneratedTokens:
     """What one sequence was continued with."""
 
     token_ids: tuple[int, ...]
+    """Without the one that ended it."""
     finish_reason: Literal["stop", "length"]
+
+    @property
+    def generated(self) -> int:
+        """Tokens that the model wrote, which is what engines and remote models count, too: with the one at the end."""
+        return len(self.token_ids) + (self.finish_reason == "stop")
 
 
 def generate(

@@ -110,7 +110,7 @@ class TextMemory:
         return [
             Reply(
                 self._tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip(),
-                Usage(before + len(ids), len(answer.token_ids), before, 1),
+                Usage(before + len(ids), answer.generated, before, 1),
             )
             for before, ids, answer in zip(cells, asked, answers, strict=True)
         ]

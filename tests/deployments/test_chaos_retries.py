@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncGenerator
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.conversation import RemoteMemories
 from deployments.handles import RemoteAnswerer, RemoteEmbedder
+from deployments.losses import ReplicaBroken, telling
 from lightrag.conversation.service import Addition
 from lightrag.conversation.types import Scope
 from lightrag.errors import BackendError
@@ -65,9 +67,25 @@ def mortal(*losses: Exception, spoken: bool = False) -> DeploymentHandle:
 
 async def test_a_stage_is_asked_again_however_its_replica_was_lost() -> None:
     gone = [ActorDiedError(), ActorUnavailableError("away", bytes(16)), cut_off(grpc.StatusCode.CANCELLED)]
-    handle = mortal(*gone, cut_off(grpc.StatusCode.UNAVAILABLE))
+    handle = mortal(*gone, cut_off(grpc.StatusCode.UNAVAILABLE), ReplicaBroken("its engine has died"))
     assert await RemoteEmbedder(handle).embed_texts(["one", "two"]) == 2
-    assert await handle.done.remote() == ["embed_texts"] * 5
+    assert await handle.done.remote() == ["embed_texts"] * 6
+
+
+async def test_a_replica_says_that_it_is_broken_where_its_model_is_and_not_where_the_model_failed_once() -> None:
+    async def healthy() -> None: ...
+
+    async def broken() -> None:
+        raise BackendError("its engine has died", subject="model")
+
+    for check, expected in ((healthy, BackendError), (broken, ReplicaBroken)):
+        with pytest.raises(BackendError) as caught:
+            async with telling(check):
+                raise BackendError("failed")
+        assert type(caught.value) is expected
+    assert (str(caught.value), caught.value.subject, caught.value.retryable) == ("its engine has died", "model", True)
+    with pytest.raises(ReplicaBroken):
+        raise pickle.loads(pickle.dumps(caught.value))  # it crosses processes
 
 
 async def test_a_message_that_was_refused_is_not_sent_again() -> None:
