@@ -1,8 +1,8 @@
 """Assistants: a corpus and the memory of its users behind one name, answering chats as a language model would.
 
-A chat's last message is the question. What is remembered of the user becomes evidence beside the passages of the
-corpus, so that quotes and language models use it alike; what was said is remembered when the answer is complete. Knows
-nothing of HTTP.
+A chat's last message is the question; one that refers back is searched for with those before it. What is remembered of
+the user becomes evidence beside the passages of the corpus, so that quotes and language models use it alike; what was
+said is remembered when the answer is complete. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lightrag.config import AssistantSettings
 from lightrag.conversation.service import Addition, Memories, Question
 from lightrag.conversation.types import FoundEntry, Scope
 from lightrag.errors import LightRAGError, NotFoundError, UsageError
+from lightrag.followups import searched_for
 from lightrag.rag import AskEvent, AskRequest, Finished, QuestionPipeline
 from lightrag.types import Answer, ChatMessage, Chunk, CorpusId, CorpusVersion, Evidence
 
@@ -84,8 +85,10 @@ class Assistants:
         memory = None
         if self._memories is not None and chat.user and settings.memory:
             memory = _UserMemory(self._memories, Scope(chat.tenant, chat.user))
-        known = await memory.recall(question, settings.memories) if memory else ()
-        async with aclosing(self._answer(chat, settings, question, corpus, known)) as events:
+        search = searched_for(chat.messages)
+        known = await memory.recall(search, settings.memories) if memory else ()
+        asked = {"question": question, "search": search if search != question else "", "known": known}
+        async with aclosing(self._answer(chat, settings, asked, corpus)) as events:
             async for event in events:
                 if isinstance(event, Finished) and memory:
                     yield Finished(await memory.remember(chat, question, event.answer))
@@ -109,16 +112,15 @@ class Assistants:
         self,
         chat: Chat,
         settings: AssistantSettings,
-        question: str,
+        asked: Mapping[str, Any],
         corpus: CorpusVersion | None,
-        known: tuple[Evidence, ...],
     ) -> AsyncGenerator[AskEvent, None]:
         options = {"task": settings.task, "instructions": settings.instructions, **chat.options}
         if corpus is None:
             # There is nothing to retrieve: the answer rests on what is remembered.
             corpus = CorpusVersion(chat.tenant, chat.assistant, 0)
             options |= {"task": "qa", "only_known": True}
-        request = AskRequest(corpus, question, history=chat.messages[:-1], known=known, **options)
+        request = AskRequest(corpus, history=chat.messages[:-1], **asked, **options)
         async with aclosing(self._pipeline.stream(request)) as events:
             async for event in events:
                 yield event

@@ -56,12 +56,19 @@ class AskRequest:
     instructions: str = ""
     history: tuple[ChatMessage, ...] = ()
     """Earlier messages of the conversation that the question belongs to, for generators that read them."""
+    search: str = ""
+    """What is looked for where the question does not say it without those messages; empty: the question itself."""
     known: tuple[Evidence, ...] = ()
     """Evidence that the caller brings, for example what is remembered of a user. It goes before what is retrieved."""
     only_known: bool = False
     """Rest the answer on ``known`` alone: nothing is recalled or retrieved, and the corpus need not exist."""
     seconds: float | None = None
     """Deadline of the whole request."""
+
+    @property
+    def searched(self) -> str:
+        """What recall, retrieval and compression look for."""
+        return self.search or self.question
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +252,8 @@ class _Run:
     running: list[asyncio.Task[Any]] = field(default_factory=list)
 
     async def events(self) -> AsyncGenerator[AskEvent, None]:
+        if self.request.search:
+            self.notes.append(f"the question refers back, so this was searched for: {self.request.search!r}")
         recollection, plain = await self._recall_hedged()
         clues = recollection.clues if recollection else ()
         if recollection:
@@ -290,7 +299,7 @@ class _Run:
             return None, None
         wanted = RecallRequest(
             self.request.corpus,
-            self.request.question,
+            self.request.searched,
             task=self.request.task,
             draft=self.request.draft or self.request.task == "qa",
         )
@@ -325,7 +334,7 @@ class _Run:
             return await self._retrieve_points(clues)
         wanted = RetrievalRequest(
             self.request.corpus,
-            self.request.question,
+            self.request.searched,
             clues=clues,
             mode=self.request.mode,
             top_k=self.request.top_k,
@@ -367,7 +376,7 @@ class _Run:
         wanted = CompressionRequest(
             evidence,
             budget,
-            self.request.question,
+            self.request.searched,
             method=self.request.compress_method,
             corpus=None if self.request.only_known else self.request.corpus,
         )
@@ -395,6 +404,7 @@ class _Run:
             temperature=self.request.temperature,
             instructions=self.request.instructions,
             history=self.request.history,
+            search=self.request.search,
         )
         started = time.monotonic()
         spoken = False

@@ -29,6 +29,13 @@ class GenerationRequest:
     """Replaces the built-in instructions; may hold ``{question}`` and ``{context}``."""
     history: tuple[ChatMessage, ...] = ()
     """Earlier messages of the conversation that the question belongs to."""
+    search: str = ""
+    """The question with what it refers back to, for who does not read those messages; empty: the question itself."""
+
+    @property
+    def searched(self) -> str:
+        """What the evidence was looked for with."""
+        return self.search or self.question
 
     @property
     def source_tokens(self) -> int:

@@ -26,7 +26,7 @@ from lightrag.types import Chunk, Evidence
 
 NOTHING_FOUND = "Nothing in this corpus matches the question."
 _UNCOMPRESSED = "extractive answers quote the evidence as it is: compression was not applied to the quotes"
-_UNHEARD = "extractive answers read the question alone: earlier messages of the conversation were not used"
+_UNHEARD = "extractive answers quote what was searched for: the conversation itself was not read"
 _LOOKUP_SENTENCES = 2
 _LIST_SENTENCES = 12
 _OVERVIEW_SENTENCES = 10
@@ -78,7 +78,7 @@ class ExtractiveAnswerer:
             keep = sorted(np.argsort(-words, kind="stable")[: self._max_sentences_read].tolist())
             sentences, words = [sentences[index] for index in keep], words[keep]
         vectors = await self._embedder.embed(within_reach(self._embedder, [sentence.text for sentence in sentences]))
-        queries = [request.question] if request.question.strip() else [clue.text for clue in request.clues]
+        queries = [request.searched] if request.searched.strip() else [clue.text for clue in request.clues]
         asked = await self._embedder.embed(queries, "query") if queries else vectors.mean(axis=0, keepdims=True)
         scores = self._scores(request, form, sentences, words, vectors, asked)
         chosen = (
@@ -115,7 +115,7 @@ class ExtractiveAnswerer:
 def _word_scores(request: GenerationRequest, sentences: Sequence[_Sentence]) -> FloatMatrix:
     """Share of the question's terms that each sentence holds, rare terms counting more. Shape (sentences,)."""
     analyzer = Analyzer(item.chunk.language for item in request.evidence)
-    wanted = set(analyzer.query_terms(request.question))
+    wanted = set(analyzer.query_terms(request.searched))
     held = [wanted.intersection(analyzer.passage_terms(sentence.text, sentence.language)) for sentence in sentences]
     frequency = Counter(term for terms in held for term in terms)
     # Stop words and terms that no passage has cannot tell the sentences apart.

@@ -17,6 +17,7 @@ from lightrag.api.app import create_app
 from lightrag.config import AssistantSettings, load_settings
 from lightrag.conversation.engine_service import EngineMemories
 from lightrag.conversation.service import Memories
+from lightrag.followups import LONGEST
 from lightrag.models import open_embedder
 from lightrag.models.text_embedding import LocalTextEmbedder
 from lightrag.rag import QuestionPipeline, Stages
@@ -111,6 +112,42 @@ async def test_earlier_messages_and_system_instructions_reach_the_generator() ->
         ("assistant", "Good day."),
     ]
     assert (request.question, request.max_tokens, request.task) == ("Who signed?", 9, "rag")
+
+
+def chat(*questions: str) -> list[Any]:
+    """Questions of a user, each but the last one answered."""
+    turns = [({"role": "user", "content": each}, {"role": "assistant", "content": "So it was."}) for each in questions]
+    return [message for turn in turns for message in turn][:-1]
+
+
+@pytest.mark.parametrize(
+    ("questions", "searched"),
+    [
+        (["Who founded the mill?", "And when was that?"], "Who founded the mill?\nAnd when was that?"),
+        (["What burned down?", "Who saw it?", "Why?"], "What burned down?\nWho saw it?\nWhy?"),
+        (["What burned down?", "Who founded the mill?", "And when?"], "Who founded the mill?\nAnd when?"),
+        (["Who founded the mill?", "When did the shed burn down?"], "When did the shed burn down?"),
+        (["Why?"], "Why?"),
+        (["x" * 5000 + " Who signed the lease?", "When was it?"], None),
+    ],
+)
+async def test_a_question_that_refers_back_is_searched_for_with_what_it_refers_to(
+    questions: list[str], searched: str | None
+) -> None:
+    async with serving() as service:
+        done = await service.client.chat.completions.create(model="reports", messages=chat(*questions))
+        (retrieved,), (generated,) = service.retrieve.asked, service.generate.asked
+    assert done.model_extra is not None
+    noted = [note for note in done.model_extra["lightrag"]["notes"] if "refers back" in note]
+    if searched is None:  # what a long message asks stands at its end
+        assert retrieved.question.endswith(" Who signed the lease?\nWhen was it?")
+        assert len(retrieved.question) <= LONGEST + len("\nWhen was it?")
+    else:
+        assert retrieved.question == searched
+        assert bool(noted) is (searched != questions[-1])
+    # Whoever reads the conversation gets the question as it was asked.
+    assert generated.question == questions[-1]
+    assert len(generated.history) == 2 * (len(questions) - 1)
 
 
 async def test_unknown_models_and_fields_are_errors_of_the_official_client() -> None:
