@@ -149,6 +149,8 @@ def _cause(error: Exception) -> str:
     # SQLAlchemy's own text repeats the statement and its values, which are users' messages.
     said = str(getattr(error, "orig", None) or error.__class__.__name__)
     full = any(sign in said for sign in ("disk is full", "No space left", "disk I/O error", "could not extend file"))
+    if "database is locked" in said:
+        return f"{said} by another process; try again once that is done"
     return f"{said}; free space and try again" if full else said
 
 

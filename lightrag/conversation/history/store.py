@@ -71,9 +71,7 @@ def _migrate(engine: Engine) -> None:
 
 def _engine(location: str) -> Engine:
     if "://" not in location:
-        path = Path(location).expanduser().absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        location = f"sqlite:///{path}"
+        location = f"sqlite:///{_file(location)}"
     if location.startswith(("postgresql://", "postgres://")):
         location = "postgresql+psycopg://" + location.partition("://")[2]
     try:
@@ -89,6 +87,19 @@ def _engine(location: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _file(location: str) -> Path:
+    path = Path(location).expanduser().absolute()
+    cure = "set history_db_path, or the path of embedding_retriever, to a place that can be written to"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the folder of the history {str(path)!r} cannot be made: {error.strerror}; {cure}"
+        raise ConfigurationError(message, subject=str(path)) from error
+    if path.is_dir():
+        raise ConfigurationError(f"the history {str(path)!r} is a folder, not a file; {cure}", subject=str(path))
+    return path
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

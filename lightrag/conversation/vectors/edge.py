@@ -251,6 +251,11 @@ class EdgeVectorStore:
             temporary.replace(shard.folder / "watermark.json")
 
 
+def _cause(error: Exception) -> str:
+    full = "No space left" in str(error)
+    return f"{error}; free space, and what is missing is made again" if full else str(error)
+
+
 def _filter(choice: Choice) -> Any:
     import qdrant_edge as qdrant
 
@@ -264,8 +269,15 @@ def _filter(choice: Choice) -> Any:
 
 
 def _take(folder: Path) -> IO[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / "owner.lock").open("a+", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "owner.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder of the vectors {str(folder)!r} cannot be written to: {error.strerror}; set the path of "
+            "embedding_retriever to one that can",
+            subject=str(folder),
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -312,14 +324,14 @@ def _failing(place: Scope | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BackendError(
-            f"the vector store of {place} failed: {error}", subject=str(place), retryable=True
+            f"the vector store of {place} failed: {_cause(error)}", subject=str(place), retryable=True
         ) from error
     except Exception as error:
         # The engine's binding raises plain Exception for everything; ours pass through.
         if type(error) is not Exception:
             raise
         raise BackendError(
-            f"the vector store of {place} failed: {error}", subject=str(place), retryable=True
+            f"the vector store of {place} failed: {_cause(error)}", subject=str(place), retryable=True
         ) from error
 
 

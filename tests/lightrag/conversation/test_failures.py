@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 
 from lightrag.conversation import LightMemory
-from lightrag.errors import BackendError
+from lightrag.errors import BackendError, ConfigurationError
 from lightrag.models.fakes import HashingEmbedder
 from tests.lightrag.conversation.conftest import Opener, echo, say
 from tests.lightrag.storage.test_records import postgres as postgres
@@ -99,6 +99,22 @@ def test_files_that_may_not_grow_cost_no_message_that_was_accepted(open_memory: 
     # What was refused half-way may have become durable before its index failed; it was never promised.
     assert said["accepted"] - 1 <= len(boxes) <= said["accepted"]
     assert memory.retrieve("cello")
+
+
+def test_places_that_cannot_be_written_to_are_named_with_the_option(open_memory: Opener, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    cases: list[tuple[str, Path, dict[str, Any]]] = [
+        ("folder of the history .* cannot be made", tmp_path / "file", {}),
+        (
+            "folder of the vectors .* path of embedding_retriever",
+            tmp_path / "file",
+            {"history_db_path": tmp_path / "h"},
+        ),
+        ("is a folder, not a file; set history_db_path", tmp_path / "memory", {"history_db_path": tmp_path}),
+    ]
+    for words, path, options in cases:
+        with pytest.raises(ConfigurationError, match=words):
+            open_memory(path=path, **{name: str(value) for name, value in options.items()})
 
 
 # --- A vector store that goes away ------------------------------------------------------------------------------------
