@@ -40,6 +40,10 @@ class Access(Protocol):
         """End a memory; returns the operation."""
         ...
 
+    async def undo(self, user: str, operation: str) -> Sequence[str]:
+        """Take back an operation; returns the memories touched."""
+        ...
+
     async def consolidate(self, user: str, **options: Any) -> UpdateReport:
         """Extract what waits, then let later memories update earlier ones."""
         ...
@@ -86,6 +90,10 @@ class ServiceAccess:
     async def delete(self, user: str, entry_id: str) -> str:
         """See :class:`Access`."""
         return await self._client.memories.delete(entry_id, user=user)
+
+    async def undo(self, user: str, operation: str) -> Sequence[str]:
+        """See :class:`Access`."""
+        return await self._client.memories.undo(operation, user=user)
 
     async def consolidate(self, user: str, **options: Any) -> UpdateReport:
         """See :class:`Access`."""
@@ -139,6 +147,10 @@ class LocalAccess:
     async def delete(self, user: str, entry_id: str) -> str:
         """See :class:`Access`."""
         return await self._memories.delete(self._scope(user), entry_id)
+
+    async def undo(self, user: str, operation: str) -> Sequence[str]:
+        """See :class:`Access`."""
+        return await self._memories.undo(self._scope(user), operation)
 
     async def consolidate(self, user: str, **options: Any) -> UpdateReport:
         """See :class:`Access`."""

@@ -252,6 +252,18 @@ async def delete_memory(
     return _success(f"{entry_id} is not remembered any more", {"operation": operation})
 
 
+async def undo(
+    context: Context,
+    operation: Annotated[str, Field(description="As delete_memory and offline_update name it.")],
+    user: User = None,
+) -> Result:
+    """Take back a deletion or a change of offline_update."""
+    with _refusing():
+        session = _session(context)
+        touched = await session.access.undo(session.user(user), operation)
+    return _success(f"{', '.join(touched)} as before", {"entries": list(touched)})
+
+
 async def ask(
     context: Context,
     question: str,
@@ -325,6 +337,7 @@ TOOLS: tuple[Callable[..., Awaitable[Result]], ...] = (
     show_lightmem_instance,
     list_memories,
     delete_memory,
+    undo,
     ask,
     list_corpora,
 )

@@ -32,7 +32,7 @@ BIN = Path(sys.executable).parent
 FILE = Path(lightrag.mcp.server.__file__)
 TOOLS = {
     "add_memory", "retrieve_memory", "offline_update", "get_timestamp", "show_lightmem_instance",
-    "list_memories", "delete_memory", "ask", "list_corpora",
+    "list_memories", "delete_memory", "undo", "ask", "list_corpora",
 }  # fmt: skip
 SECRET = "sk-not-for-agents"
 
@@ -128,8 +128,10 @@ async def test_remembers_over_stdio_across_a_restart(tmp_path: Path) -> None:
         assert "Ingrid" in listed["entries"][0]["memory"]
         following = await call(client, "list_memories", user="ada", cursor=listed["next"])
         assert any("boat" in entry["memory"] for entry in following["entries"])
-        await call(client, "delete_memory", user="ada", entry_id=listed["entries"][0]["entry_id"])
+        gone = await call(client, "delete_memory", user="ada", entry_id=listed["entries"][0]["entry_id"])
         assert not [line for line in await call(client, "retrieve_memory", user="ada", query="sister") if "Ing" in line]
+        await call(client, "undo", user="ada", operation=gone["operation"])
+        assert [line for line in await call(client, "retrieve_memory", user="ada", query="sister") if "Ing" in line]
         assert await call(client, "retrieve_memory", query="sister") == []
 
 
