@@ -72,6 +72,7 @@ class Ingress:
             StoredCatalogue(store, refresh_seconds=settings.service.refresh_seconds, warm=self._warm),
             tenant=settings.tenant,
             memories=self._memories,
+            deadlines=settings.deadlines,
             assistants=settings.assistants,
             embedder=self._embedder,
             embedding_model=settings.embedder.model,

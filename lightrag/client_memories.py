@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +24,7 @@ from lightrag.api.memory_schemas import (
 from lightrag.client_blocking import Face, blocking, iterating
 from lightrag.client_transport import Channel, route
 from lightrag.conversation.types import AddReport, Change, MemoryEntry, SearchResult, UpdateReport
+from lightrag.errors import UsageError
 
 Messages = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -46,20 +49,25 @@ class AsyncMemories:
 
         With a ``request_id`` the call can be repeated at any time: nothing is stored twice. Without one it gets one of
         its own, for the attempts of this call.
+
+        Raises:
+            UsageError: messages are no dict and no list of dicts.
         """
-        listed = dict(messages) if isinstance(messages, Mapping) else [dict(message) for message in messages]
-        body = {"user": user, "messages": listed, "request_id": f"auto-{uuid4().hex}", **options}
+        listed = [messages] if isinstance(messages, Mapping) else list(messages)
+        if not all(isinstance(message, Mapping) for message in listed):
+            raise UsageError("messages are a dict or a list of dicts with 'role', 'content' and 'time_stamp'")
+        body = {"user": user, "messages": _plain(listed), "request_id": f"auto-{uuid4().hex}", **options}
         return ADD_REPORT.validate_json(await self._channel.send("POST", route("memories"), json=body))
 
     async def search(self, /, query: str, *, user: str, limit: int = 10, **options: Any) -> SearchResult:
         """Find entries; ``options`` are ``filter``, ``as_of``, ``tags`` and ``strategy``."""
-        body = {"user": user, "query": query, "limit": limit, **options}
+        body = {"user": user, "query": query, "limit": limit, **_plain(options)}
         sent = await self._channel.send("POST", route("memories", "search"), reads=True, json=body)
         return SEARCH_RESULT.validate_json(sent)
 
     async def context(self, /, query: str, *, user: str, max_tokens: int = 600, **options: Any) -> str:
         """The best memory text for a budget; ``options`` are ``filter``, ``as_of`` and ``tags``."""
-        body = {"user": user, "query": query, "max_tokens": max_tokens, **options}
+        body = {"user": user, "query": query, "max_tokens": max_tokens, **_plain(options)}
         sent = await self._channel.send("POST", route("memories", "context"), reads=True, json=body)
         return MemoryText.model_validate_json(sent).text
 
@@ -136,6 +144,17 @@ class Memories(Face[AsyncMemories]):
     undo = blocking(AsyncMemories.undo)
     consolidate = blocking(AsyncMemories.consolidate)
     forget = blocking(AsyncMemories.forget)
+
+
+def _plain(value: Any) -> Any:
+    """The same without times and bytes, which JSON does not have and memories in process take."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bytes | bytearray):
+        return "data:application/octet-stream;base64," + base64.b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _if_match(revision: int | None) -> dict[str, str]:

@@ -30,7 +30,7 @@ from lightrag.api.schemas import (
 from lightrag.api.security import current_tenant
 from lightrag.api.versions import version_routes
 from lightrag.assistants import Assistants
-from lightrag.config import AssistantSettings
+from lightrag.config import AssistantSettings, DeadlineSettings
 from lightrag.conversation.service import Memories
 from lightrag.errors import UsageError
 from lightrag.memory.base import Recollection
@@ -73,6 +73,7 @@ def create_app(
     *,
     tenant: str,
     memories: Memories | None = None,
+    deadlines: DeadlineSettings | None = None,
     assistants: Mapping[str, AssistantSettings] | None = None,
     embedder: TextEmbedder | None = None,
     embedding_model: str = "",
@@ -89,6 +90,7 @@ def create_app(
         catalogue: knows the corpora.
         tenant: whom requests belong to.
         memories: of conversations; ``None``: the service offers none.
+        deadlines: of calls about memories; the pipeline has its own.
         assistants: models of the OpenAI-compatible routes, beside the corpora.
         embedder: embeds texts for those routes; ``None``: the service offers no embeddings.
         embedding_model: what clients call it.
@@ -112,7 +114,7 @@ def create_app(
     app.include_router(_corpus_routes(pipeline, catalogue, Tenant))
     app.include_router(_stage_routes(pipeline, catalogue, Tenant))
     if memories is not None:
-        app.include_router(memory_routes(memories, Tenant))
+        app.include_router(memory_routes(memories, Tenant, deadlines))
     if jobs is not None:
         app.include_router(job_routes(jobs, Tenant))
         app.include_router(document_routes(jobs, Tenant))

@@ -1,11 +1,14 @@
 """Routes of conversation memory. The tenant comes from the request's key, the user from the request itself."""
 
 # Annotations are evaluated here: FastAPI reads them, and the tenant dependency is a local name.
+import asyncio
 import re
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 
 from lightrag.api import problems
 from lightrag.api.memory_schemas import (
@@ -29,33 +32,71 @@ from lightrag.api.memory_schemas import (
     UndoBody,
     Undone,
 )
+from lightrag.config import DeadlineSettings
 from lightrag.conversation.service import PAGE, Addition, Consolidation, Memories, PageRequest, Question
 from lightrag.conversation.types import AddReport, Change, MemoryEntry, Scope, SearchResult, UpdateReport
-from lightrag.errors import ConflictError, UsageError
+from lightrag.errors import ConflictError, DeadlineExceeded, UsageError
 
 _JSON = "application/json"
 _ETAG = re.compile(r'(?:W/)?"?(\d+)"?\Z')
+_EXTRACTION_SHARE = 0.8
+"""Of the time for adding. After it the messages wait, and the answer still arrives within the deadline."""
+_READING = frozenset({"search", "context", "listing", "get", "history"})
+_DOUBT = {
+    "add": "; what was accepted is kept: repeat the call with the same request_id, which stores nothing twice",
+    "consolidate": "; what was decided by then stays: call again to go on",
+}
+"""What may have come of a call, by the name of its route."""
 
 User = Annotated[str, Query(description="Whose memory.")]
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that the entry must still have.")]
 
 
-def memory_routes(memories: Memories, Tenant: Any) -> APIRouter:
+def memory_routes(memories: Memories, Tenant: Any, deadlines: DeadlineSettings | None = None) -> APIRouter:
     """Build the routes.
 
     Args:
         memories: answers them.
         Tenant: annotation that resolves to the request's tenant.
+        deadlines: seconds per request.
     """
-    routes = APIRouter(prefix="/v1/memories", tags=["memories"])
-    _add_collection(routes, memories, Tenant)
+    deadlines = deadlines or DeadlineSettings()
+    routes = APIRouter(prefix="/v1/memories", tags=["memories"], route_class=_timed(deadlines))
+    _add_collection(routes, memories, Tenant, deadlines.request * _EXTRACTION_SHARE)
     _add_questions(routes, memories, Tenant)
     _add_upkeep(routes, memories, Tenant)
     _add_entries(routes, memories, Tenant)
     return routes
 
 
-def _add_collection(routes: APIRouter, memories: Memories, Tenant: Any) -> None:
+def _timed(deadlines: DeadlineSettings) -> type[APIRoute]:
+    """Routes that end with the time allowed. A class of routes, so that none can be added without."""
+
+    class Timed(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+            setting = "consolidate" if self.name == "consolidate" else "request"
+            seconds: float = getattr(deadlines, setting)
+            doubt = "" if self.name in _READING else "; it may have been done all the same: look, then try again"
+            message = (
+                f"the request took longer than its {seconds:g} s (deadlines.{setting}){_DOUBT.get(self.name, doubt)}"
+            )
+
+            async def timed(request: Request) -> Response:
+                try:
+                    async with asyncio.timeout(seconds) as timer:
+                        return await handle(request)
+                except TimeoutError as error:
+                    if not timer.expired():
+                        raise
+                    raise DeadlineExceeded(message) from error
+
+            return timed
+
+    return Timed
+
+
+def _add_collection(routes: APIRouter, memories: Memories, Tenant: Any, extract_seconds: float) -> None:
     @routes.post("", response_model=AddReport, status_code=201, responses={202: {"model": AddReport}})
     async def add(body: AddBody, tenant: Tenant) -> Response:
         """Accept messages. 201: entries were made of them; 202: they are durable and found, and wait for extraction."""
@@ -66,6 +107,7 @@ def _add_collection(routes: APIRouter, memories: Memories, Tenant: Any) -> None:
             force_segment=body.force_segment,
             force_extract=body.force_extract,
             tags=body.tags,
+            extract_seconds=extract_seconds,
         )
         report = await memories.add(Scope(tenant, body.user), addition)
         waiting = bool(report.buffered or report.queued)

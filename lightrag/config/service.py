@@ -16,6 +16,9 @@ class DeadlineSettings(Section):
     recall: float = Field(default=20.0, gt=0)
     retrieve: float = Field(default=20.0, gt=0)
     compress: float = Field(default=20.0, gt=0)
+    consolidate: float = Field(default=600.0, gt=0)
+    """Consolidation of one user's memory, which asks a model about many entries. Other calls about memories have
+    ``request``."""
 
 
 class AssistantSettings(Section):

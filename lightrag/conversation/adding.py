@@ -43,6 +43,7 @@ class Adding:
         force: Forcing,
         instructions: tuple[str, str],
         request_id: str | None,
+        seconds: float | None = None,
     ) -> AddReport:
         """Make checked messages durable, then take the conversation as far as its buffers allow."""
         engine = self._engine
@@ -50,15 +51,7 @@ class Adding:
         accepted = await asyncio.to_thread(
             engine.history.messages.accept, self._scope, conversation, messages, request_id, pictures
         )
-        done = await engine.pipeline.advance(
-            self._scope,
-            conversation,
-            force_segment=force.segment,
-            force_extract=force.extract,
-            instructions=instructions,
-        )
-        engine.meter.add("add_memory", done.usage)
-        problems = [*done.problems, *await self._follow_up(done)]
+        done, problems = await self._advance(conversation, force, instructions, seconds)
         buffered, queued = await asyncio.to_thread(self._waiting, conversation)
         LOGGER.info(
             "%s: %d messages, %d entries, %d queued",
@@ -78,6 +71,29 @@ class Adding:
             usage=done.usage,
         )
 
+    async def _advance(
+        self, conversation: str, force: Forcing, instructions: tuple[str, str], seconds: float | None
+    ) -> tuple[Progress, list[Problem]]:
+        engine = self._engine
+        done = Progress()
+        try:
+            async with asyncio.timeout(seconds) as timer:
+                done = await engine.pipeline.advance(
+                    self._scope,
+                    conversation,
+                    force_segment=force.segment,
+                    force_extract=force.extract,
+                    instructions=instructions,
+                )
+                engine.meter.add("add_memory", done.usage)
+                return done, [*done.problems, *await self._follow_up(done)]
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            # The messages are durable; whoever waits should learn that instead of waiting for a slow model.
+            reason = f"took longer than {seconds:g} s; it is tried again with later messages, or by flush"
+            return done, [*done.problems, Problem("extract", reason, retried=True)]
+
     async def _read_pictures(self, intake: Intake) -> tuple[Sequence[Message], Sequence[tuple[Picture, ...]]]:
         rules = self._engine.pictures
         if rules is None:
@@ -86,15 +102,15 @@ class Adding:
 
     async def flush(self) -> AddReport:
         """Extract everything that waits in buffers or in the queue, in all conversations of the user."""
-        engine = self._engine
-        done = Progress()
-        for conversation in await asyncio.to_thread(engine.history.messages.buffered_conversations, self._scope):
-            part = await engine.pipeline.advance(self._scope, conversation, force_segment=True, force_extract=True)
-            done = _join(done, part)
-        done = _join(done, await engine.pipeline.extract_due(self._scope, ignore_backoff=True))
+        engine, scope = self._engine, self._scope
+        failed: list[Problem] = []
+        for conversation in await asyncio.to_thread(engine.history.messages.buffered_conversations, scope):
+            failed += await engine.pipeline.batch(scope, conversation, force_segment=True, force_batch=True)
+        # Once for all of them: a model that is down is not asked again for every conversation.
+        done = await engine.pipeline.extract_due(scope, ignore_backoff=True)
         engine.meter.add("add_memory", done.usage)
-        problems = [*done.problems, *await self._follow_up(done)]
-        queued = len(await asyncio.to_thread(engine.history.batches.queued, self._scope))
+        problems = [*failed, *done.problems, *await self._follow_up(done)]
+        queued = len(await asyncio.to_thread(engine.history.batches.queued, scope))
         return AddReport((), done.entries, queued=queued, problems=tuple(problems), usage=done.usage)
 
     async def _follow_up(self, done: Progress) -> list[Problem]:
@@ -134,10 +150,6 @@ async def consolidated(engine: Engine, scope: Scope, report: UpdateReport) -> Up
     if report.operations:
         await engine.keeper.view(scope)
     return report
-
-
-def _join(one: Progress, other: Progress) -> Progress:
-    return Progress(one.entries + other.entries, one.problems + other.problems, one.usage + other.usage)
 
 
 __all__ = ["ONLINE_THRESHOLD", "Adding", "Forcing", "consolidated"]

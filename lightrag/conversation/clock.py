@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 
+from lightrag.conversation.types import comparable
 from lightrag.errors import MessageError
 
 _WRITTEN = re.compile(
@@ -44,21 +45,31 @@ def parse_time(value: object) -> datetime:
     and :class:`~datetime.datetime` and :class:`~datetime.date`.
 
     Raises:
-        MessageError: the value is none of these.
+        MessageError: the value is none of these, or lies outside the years 1 to 9999 in UTC.
     """
+    parsed = _read(value)
+    if parsed is None:
+        raise MessageError(
+            f"time stamp {value!r} is not understood: give ISO 8601, for example '2024-01-15T10:30:00'",
+            subject=repr(value),
+        )
+    try:
+        comparable(parsed)
+    except OverflowError as error:
+        raise MessageError(
+            f"time stamp {value!r} lies outside the years 1 to 9999 in UTC", subject=repr(value)
+        ) from error
+    return parsed
+
+
+def _read(value: object) -> datetime | None:
     if isinstance(value, datetime):
         return value
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_epoch(float(value))
-    if isinstance(value, str) and value.strip():
-        parsed = _from_text(value.strip())
-        if parsed is not None:
-            return parsed
-    raise MessageError(
-        f"time stamp {value!r} is not understood: give ISO 8601, for example '2024-01-15T10:30:00'", subject=repr(value)
-    )
+    return _from_text(value.strip()) if isinstance(value, str) and value.strip() else None
 
 
 def _from_epoch(value: float) -> datetime:
@@ -128,20 +139,26 @@ def resolve_day(text: str, said: datetime) -> tuple[str, str] | None:
 
     Returns:
         The words and the ISO date they mean, which is a whole day (``2023-05-07``), month (``2023-04``) or year
-        (``2022``) as far as the words go; ``None`` where there is none.
+        (``2022``) as far as the words go; ``None`` where there is none, or the calendar ends before it.
     """
     found = _DAY.search(text)
     if found is None:
         return None
-    day = said.date()
+    try:
+        return found.group(), _named(found, said.date())
+    except (OverflowError, ValueError):
+        return None
+
+
+def _named(found: re.Match[str], day: date) -> str:
     parts = {name: (value or "").lower() for name, value in found.groupdict().items()}
     if parts["fixed"]:
-        return found.group(), (day + timedelta(days=_FIXED[parts["fixed"]])).isoformat()
+        return (day + timedelta(days=_FIXED[parts["fixed"]])).isoformat()
     if parts["weekday"]:
-        return found.group(), _weekday(day, parts["dir"], parts["weekday"]).isoformat()
+        return _weekday(day, parts["dir"], parts["weekday"]).isoformat()
     if parts["unit"]:
-        return found.group(), _ago(day, parts["count"], parts["unit"])
-    return found.group(), _period(day, parts["span_dir"], parts["span"])
+        return _ago(day, parts["count"], parts["unit"])
+    return _period(day, parts["span_dir"], parts["span"])
 
 
 def _weekday(day: date, direction: str, name: str) -> date:
@@ -154,7 +171,7 @@ def _weekday(day: date, direction: str, name: str) -> date:
 def _ago(day: date, count: str, unit: str) -> str:
     number = int(count) if count.isdecimal() else _COUNTS[count]
     if unit == "year":
-        return str(day.year - number)
+        return _year(day.year - number)
     if unit == "month":
         return _month(day, -number)
     return (day - timedelta(days=number * _UNIT_DAYS[unit])).isoformat()
@@ -170,12 +187,16 @@ def _period(day: date, direction: str, span: str) -> str:
     if span == "weekend":
         saturday = day + timedelta(days=5 - day.weekday())
         return (saturday + timedelta(days=7 * step)).isoformat()
-    return str(day.year + step)
+    return _year(day.year + step)
 
 
 def _month(day: date, step: int) -> str:
     months = day.year * 12 + day.month - 1 + step
-    return f"{months // 12:04d}-{months % 12 + 1:02d}"
+    return f"{_year(months // 12)}-{months % 12 + 1:02d}"
+
+
+def _year(number: int) -> str:
+    return f"{date(number, 1, 1).year:04d}"
 
 
 __all__ = ["MONTHS", "parse_time", "resolve_day"]

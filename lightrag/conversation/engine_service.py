@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from lightrag.config import Settings
-from lightrag.conversation.editing import edit_entry, withdraw_entry
+from lightrag.conversation.editing import edit_entry
 from lightrag.conversation.engine import Engine
 from lightrag.conversation.index.rows import item_number
 from lightrag.conversation.memory import CONTEXT_TOKENS, ConversationMemory
 from lightrag.conversation.opening import open_conversations
 from lightrag.conversation.service import Addition, Consolidation, Edited, Page, PageRequest, Question, Strategy
 from lightrag.conversation.types import AddReport, Change, MemoryEntry, Scope, SearchResult, UpdateReport, comparable
-from lightrag.errors import NotFoundError, UsageError
+from lightrag.errors import LightRAGError, NotFoundError, UsageError
 from lightrag.models.base import LanguageModel
 
 
@@ -35,7 +36,8 @@ class EngineMemories:
         self._settings = settings
         self._engine = engine
         self._language_model = language_model
-        self._opening = asyncio.Lock()
+        self._lock = asyncio.Lock()
+        self._opening: asyncio.Future[Engine] | None = None
 
     async def engine(self) -> Engine:
         """The engine, opened once.
@@ -43,11 +45,17 @@ class EngineMemories:
         Raises:
             LightRAGError: as :func:`lightrag.conversation.opening.open_conversations`; the next call tries again.
         """
-        async with self._opening:
+        async with self._lock:
             if self._engine is None:
-                engine = await asyncio.to_thread(
-                    open_conversations, self._settings, language_model=self._language_model
+                opening = self._opening = self._opening or asyncio.ensure_future(
+                    asyncio.to_thread(open_conversations, self._settings, language_model=self._language_model)
                 )
+                try:
+                    # A caller who is cancelled meanwhile leaves it to the next one: nobody else could open the vectors.
+                    engine = await asyncio.shield(opening)
+                finally:
+                    if opening.done():
+                        self._opening = None
                 # Whoever reaches the service must not have it read files of this machine.
                 pictures = engine.pictures and replace(engine.pictures, paths=False)
                 self._engine = replace(engine, pictures=pictures)
@@ -55,6 +63,10 @@ class EngineMemories:
 
     async def close(self) -> None:
         """Write what is pending and let go of everything."""
+        if self._opening is not None:
+            # Whoever began this has gone.
+            with suppress(LightRAGError):
+                await self.engine()
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.close()
@@ -89,6 +101,7 @@ class EngineMemories:
             boundmem_tags=addition.tags,
             conversation=addition.conversation,
             request_id=addition.request_id,
+            extract_seconds=addition.extract_seconds,
         )
 
     async def search(
@@ -155,7 +168,7 @@ class EngineMemories:
     async def delete(self, scope: Scope, entry_id: str, revision: int | None = None) -> str:
         """See :class:`lightrag.conversation.service.Memories`."""
         engine = await self._require_known(scope, f"memory entry {entry_id!r}")
-        return await asyncio.to_thread(withdraw_entry, engine.history, scope, entry_id, revision)
+        return await ConversationMemory(engine, scope).delete(entry_id, revision=revision)
 
     async def undo(self, scope: Scope, operation: str) -> tuple[str, ...]:
         """See :class:`lightrag.conversation.service.Memories`."""
@@ -167,11 +180,11 @@ class EngineMemories:
         if not await self._is_known(scope):
             return UpdateReport()
         memory = await self._of(scope)
-        if options.flush:
-            await memory.flush()
-        return await memory.offline_update(
+        flushed = await memory.flush() if options.flush else AddReport(())
+        report = await memory.offline_update(
             top_k=options.top_k, keep_top_n=options.keep_top_n, score_threshold=options.score_threshold
         )
+        return replace(report, problems=(*flushed.problems, *report.problems), usage=flushed.usage + report.usage)
 
     async def forget(self, scope: Scope) -> int:
         """See :class:`lightrag.conversation.service.Memories`."""

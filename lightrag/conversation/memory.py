@@ -9,8 +9,16 @@ from typing import Any
 
 from lightrag.conversation.adding import Adding, Forcing, consolidated
 from lightrag.conversation.answering import Answering
-from lightrag.conversation.arguments import conversation_name, instructions_of, positive, share, tag_names
+from lightrag.conversation.arguments import (
+    conversation_name,
+    instructions_of,
+    positive,
+    request_name,
+    share,
+    tag_names,
+)
 from lightrag.conversation.context import prompt_block
+from lightrag.conversation.editing import withdraw_entry
 from lightrag.conversation.engine import Engine
 from lightrag.conversation.graph import MemoryGraph, build_graph
 from lightrag.conversation.index.search import Strategy
@@ -60,6 +68,7 @@ class ConversationMemory:
         boundmem_tags: Sequence[str] = (),
         conversation: str = DEFAULT_CONVERSATION,
         request_id: str | None = None,
+        extract_seconds: float | None = None,
     ) -> AddReport:
         """Accept messages; they are durable, and found by searches, when this returns.
 
@@ -71,6 +80,7 @@ class ConversationMemory:
             boundmem_tags: labels that a search may ask for.
             conversation: messages of different conversations of a user are never mixed in one buffer.
             request_id: makes the call repeatable: the same id stores nothing again.
+            extract_seconds: how long this call may work on entries; what is not done by then is queued and reported.
 
         Raises:
             MessageError: a message cannot be accepted; nothing of the call was stored.
@@ -84,7 +94,8 @@ class ConversationMemory:
             conversation_name(conversation),
             force=Forcing(force_segment, force_extract),
             instructions=instructions_of(METADATA_GENERATE_PROMPT),
-            request_id=request_id,
+            request_id=request_name(request_id),
+            seconds=extract_seconds,
         )
 
     async def flush(self) -> AddReport:
@@ -322,16 +333,31 @@ class ConversationMemory:
     # --- History ------------------------------------------------------------------------------------------------------
 
     async def history_of(self, entry_id: str) -> list[Change]:
-        """Everything that was ever decided about an entry, oldest first."""
-        return await asyncio.to_thread(self.engine.history.entries.changes, self.scope, entry_id)
-
-    async def delete(self, entry_id: str, reason: str = "deleted by request") -> str:
-        """Take an entry out of memory. Returns the operation, which :meth:`undo` takes back.
+        """Everything that was ever decided about an entry, oldest first.
 
         Raises:
             NotFoundError: this user has no such entry.
         """
-        operation = await asyncio.to_thread(self.engine.history.entries.delete, self.scope, entry_id, reason)
+        return await asyncio.to_thread(self.engine.history.entries.changes, self.scope, entry_id)
+
+    async def delete(self, entry_id: str, reason: str = "deleted by request", *, revision: int | None = None) -> str:
+        """Take an entry out of memory, with the messages that nothing else was made of: no search finds them.
+
+        Args:
+            entry_id: the entry, or a message of which no entry was made.
+            reason: for the history of the entry.
+            revision: that the entry must have; ``None``: any.
+
+        Returns:
+            The operation, which :meth:`undo` takes back.
+
+        Raises:
+            NotFoundError: this user has no such entry, or it holds no longer.
+            UsageError: the message waits for extraction, or has entries of its own.
+            ConflictError: the entry has another revision.
+        """
+        history = self.engine.history
+        operation = await asyncio.to_thread(withdraw_entry, history, self.scope, entry_id, revision, reason)
         await self._answering.forget()
         return operation
 

@@ -97,6 +97,16 @@ class Pipeline:
         instructions: tuple[str, str] = ("", ""),
     ) -> Progress:
         """Take one conversation as far as its buffers allow, then extract what is due of this user."""
+        problems = await self.batch(
+            scope, conversation, force_segment=force_segment or force_extract, force_batch=force_extract
+        )
+        done = await self.extract_due(scope, ignore_backoff=force_extract, instructions=instructions)
+        return done._replace(problems=(*problems, *done.problems))
+
+    async def batch(
+        self, scope: Scope, conversation: str, *, force_segment: bool, force_batch: bool
+    ) -> tuple[Problem, ...]:
+        """Take one conversation up to batches that wait for extraction. Returns what failed."""
         problems: list[Problem] = []
         try:
             await self._compress(scope, conversation)
@@ -104,12 +114,11 @@ class Pipeline:
             # The original is extracted instead; compression only saves tokens.
             problems.append(Problem("compress", str(error)))
         try:
-            await self._segment(scope, conversation, force_segment or force_extract)
+            await self._segment(scope, conversation, force_segment)
         except BackendError as error:
             problems.append(Problem("segment", str(error), retried=True))
-        await self._batch(scope, conversation, force_extract)
-        done = await self.extract_due(scope, ignore_backoff=force_extract, instructions=instructions)
-        return done._replace(problems=(*problems, *done.problems))
+        await self._batch(scope, conversation, force_batch)
+        return tuple(problems)
 
     # --- Pre-compression ----------------------------------------------------------------------------------------------
 
@@ -227,13 +236,17 @@ class Pipeline:
         except ConflictError:
             return Progress()
         except (BackendError, LimitError) as error:
-            pause = min(BACKOFF_SECONDS, 2.0**claim.attempts)
-            await asyncio.to_thread(batches.give_back, scope, claim, str(error), time.time() + pause)
+            await asyncio.to_thread(batches.give_back, scope, claim, str(error), time.time() + _pause(claim))
             return Progress(problems=(Problem("extract", str(error), f"batch {claim.batch_id}", retried=True),))
         except BaseException as error:
-            batches.give_back(scope, claim, repr(error), time.time())
+            # Cancelled, by a deadline or with its caller: others go on, and come back to it later.
+            batches.give_back(scope, claim, repr(error), time.time() + _pause(claim))
             raise
         return Progress(ids, found.problems, found.usage)
+
+
+def _pause(claim: Claim) -> float:
+    return min(BACKOFF_SECONDS, 2.0**claim.attempts)
 
 
 def _messages(turns: Sequence[Turn]) -> list[StoredMessage]:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from lightrag.conversation.arguments import positive, tag_names
+from lightrag.conversation.arguments import entry_ids, positive, tag_names
 from lightrag.conversation.clock import parse_time
 from lightrag.conversation.engine import Engine
 from lightrag.conversation.index.fields import read_filter, valid_at
 from lightrag.conversation.index.search import MemoryQuery, MemorySearch, Strategy
 from lightrag.conversation.index.view import MemoryView
 from lightrag.conversation.types import Scope, SearchResult
-from lightrag.errors import UsageError
+from lightrag.errors import MessageError, UsageError
 from lightrag.retrieval.filters import And, Equal, FilterNode
 
 
@@ -37,9 +37,11 @@ class Searching:
         strategy: Strategy | None = None,
     ) -> SearchResult:
         """See :meth:`lightrag.conversation.memory.ConversationMemory.search`."""
-        if not query.strip():
-            raise UsageError("the query is empty: ask something", subject="query")
+        if not isinstance(query, str) or not query.strip():
+            given = "empty" if isinstance(query, str) else f"{query!r}, not text"
+            raise UsageError(f"the query is {given}: ask something", subject="query")
         positive(limit=limit)
+        excluded = entry_ids(exclude_ids)
         engine = self._engine
         strategy = self._strategy(strategy)
         condition = _condition(filters, as_of, tag_names(boundmem_tags))
@@ -49,9 +51,7 @@ class Searching:
         vector = None if strategy == "context" else await engine.vectorizer.query(query)
         depth = engine.options.lexical_depth
         pictured = await self._pictured(view, query, strategy)
-        asked = MemoryQuery(
-            query, vector, strategy, condition, tuple(exclude_ids), lexical_depth=depth, pictured=pictured
-        )
+        asked = MemoryQuery(query, vector, strategy, condition, excluded, lexical_depth=depth, pictured=pictured)
         run = MemorySearch(self._scope, view, engine.store, asked, engine.options.weights)
         found = await asyncio.to_thread(run.run, limit)
         return SearchResult(tuple(found), self._notes(query, strategy))
@@ -82,12 +82,19 @@ class Searching:
 
 
 def _condition(filters: Mapping[str, Any] | None, as_of: datetime | str | None, tags: tuple[str, ...]) -> FilterNode:
-    parts = [valid_at(None if as_of is None else parse_time(as_of))]
+    parts = [valid_at(None if as_of is None else _time(as_of))]
     if filters:
         parts.append(read_filter(filters))
     if tags:
         parts.append(Equal(field="tag", values=tags))
     return And(parts=tuple(parts))
+
+
+def _time(as_of: datetime | str) -> datetime:
+    try:
+        return parse_time(as_of)
+    except MessageError as error:
+        raise UsageError(f"as_of is no time: {error}", subject="as_of") from error
 
 
 __all__ = ["Searching"]

@@ -35,6 +35,7 @@ class Addition:
     force_segment: bool = False
     force_extract: bool = False
     tags: tuple[str, ...] = ()
+    extract_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

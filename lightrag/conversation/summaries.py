@@ -138,8 +138,8 @@ def _next_window(
     waiting = [entry for entry in ordered if entry.entry_id not in told]
     if not waiting:
         return [], []
-    start, end = comparable(waiting[0].time), comparable(waiting[0].time) + options.window
-    window = [entry for entry in waiting if comparable(entry.time) <= end]
+    start = comparable(waiting[0].time)
+    window = [entry for entry in waiting if comparable(entry.time) - start <= options.window]
     inside = {entry.entry_id for entry in window}
     others = [entry for entry in ordered if entry.entry_id not in inside]
     if options.related_from == "historical":

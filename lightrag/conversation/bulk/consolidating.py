@@ -6,6 +6,8 @@ to the user's history moves the revision on.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import delete, insert, select
 
 from lightrag.conversation.bulk.receipts import Receipt
@@ -14,7 +16,7 @@ from lightrag.conversation.engine import Engine
 from lightrag.conversation.history import schema
 from lightrag.conversation.history.ledger import Ledger, guard
 from lightrag.conversation.memory import ConversationMemory
-from lightrag.conversation.types import Scope, UpdateReport
+from lightrag.conversation.types import AddReport, Scope, UpdateReport
 
 PASSES = 4
 """At most, until one has nothing to do."""
@@ -43,10 +45,9 @@ async def consolidate_user(engine: Engine, scope: Scope, spec: ConsolidationSpec
         BackendError: the history or the vector store failed. A model that fails is in the receipt.
     """
     memory = ConversationMemory(engine, scope)
-    queued = 0
-    if spec.flush:
-        queued = (await memory.flush()).queued
-    done = Receipt(users=1, queued=queued)
+    flushed = await memory.flush() if spec.flush else AddReport(())
+    queued = flushed.queued
+    done = Receipt(users=1, queued=queued, **_spent(scope, flushed))
     report = UpdateReport()
     for _ in range(PASSES):
         report = await memory.offline_update(
@@ -65,10 +66,16 @@ def _counted(scope: Scope, report: UpdateReport) -> Receipt:
     return Receipt(
         operations=len(report.operations),
         queued=sum(problem.retried for problem in report.problems),
-        calls=report.usage.calls,
-        tokens=report.usage.prompt_tokens + report.usage.completion_tokens,
-        problems=tuple(f"{scope.user}: {problem.stage}: {problem.reason}" for problem in report.problems),
+        **_spent(scope, report),
     )
+
+
+def _spent(scope: Scope, report: AddReport | UpdateReport) -> dict[str, Any]:
+    return {
+        "calls": report.usage.calls,
+        "tokens": report.usage.prompt_tokens + report.usage.completion_tokens,
+        "problems": tuple(f"{scope.user}: {problem.stage}: {problem.reason}" for problem in report.problems),
+    }
 
 
 def _settle(engine: Engine, scope: Scope, spec: ConsolidationSpec) -> None:

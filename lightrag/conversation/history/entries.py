@@ -22,6 +22,7 @@ from lightrag.errors import NotFoundError, UsageError
 _e = schema.entries.c
 _x = schema.sources.c
 _c = schema.changes.c
+_LONGEST_ID = 19
 
 
 class Why(NamedTuple):
@@ -71,13 +72,21 @@ class EntryLog:
         return [entry_value(row, tuple(linked.get(row.seq, ()))) for row in rows]
 
     def changes(self, scope: Scope, entry_id: str | None = None) -> list[Change]:
-        """The log of a scope, or of one entry, oldest first."""
+        """The log of a scope, or of one entry, oldest first.
+
+        Raises:
+            NotFoundError: this user has no such entry.
+        """
         where = _c.scope_id == self._ledger.scope_id(scope)
         if entry_id is not None:
             where &= _c.entry_seq == number(entry_id)
         with self._ledger.read(str(scope)) as connection:
-            rows = connection.execute(select(schema.changes).where(where).order_by(_c.change_id))
-            return [_change(row) for row in rows]
+            found = [
+                _change(row) for row in connection.execute(select(schema.changes).where(where).order_by(_c.change_id))
+            ]
+        if entry_id is not None and not found:
+            raise NotFoundError(f"{scope} has no memory entry {entry_id!r}", subject=entry_id)
+        return found
 
     # --- Writing ------------------------------------------------------------------------------------------------------
 
@@ -161,19 +170,6 @@ class EntryLog:
         self._log(tx, action, seq, before, after, why)
         return True
 
-    def delete(self, scope: Scope, entry_id: str, reason: str) -> str:
-        """Take an entry out of memory; it can be undone. Returns the operation.
-
-        Raises:
-            NotFoundError: this user has no such entry, or it holds no longer.
-        """
-        operation = uuid4().hex
-        with self._ledger.write(scope) as tx:
-            done = self.retire(tx, entry_id, "delete", Why(operation, reason, clock.time()))
-        if not done:
-            raise NotFoundError(f"{scope} has no current memory entry {entry_id!r}", subject=entry_id)
-        return operation
-
     def undo(self, scope: Scope, operation: str) -> tuple[str, ...]:
         """Take back every change of an operation. Returns the ids of the entries touched.
 
@@ -224,7 +220,8 @@ def number(item_id: str, kind: Literal["entry", "message"] = "entry") -> int:
     Raises:
         NotFoundError: the text is no such id.
     """
-    if item_id[:1] != kind[0] or not item_id[1:].isdecimal():
+    # More digits than a database's numbers have are the id of nothing, too.
+    if item_id[:1] != kind[0] or not item_id[1:].isdecimal() or len(item_id) > _LONGEST_ID:
         raise NotFoundError(f"{item_id!r} is no id of a memory {kind}", subject=item_id)
     return int(item_id[1:])
 

@@ -14,9 +14,10 @@ from blake3 import blake3
 from sqlalchemy import func, insert, select, update
 
 from lightrag.conversation.history import schema
+from lightrag.conversation.history.entries import number as row_number
 from lightrag.conversation.history.ledger import CHUNK, Ledger, Write, message_row, message_value
 from lightrag.conversation.types import Message, Scope, StoredMessage, TopicSegment
-from lightrag.errors import ConflictError
+from lightrag.errors import ConflictError, NotFoundError
 
 _m = schema.messages.c
 _s = schema.segments.c
@@ -85,6 +86,20 @@ class MessageLog:
                 values = {"request_id": request_id, "payload_hash": digest, "accepted": list(ids)}
                 tx.connection.execute(insert(schema.requests).values(scope_id=tx.scope_id, **values))
         return Accepted(ids, False)
+
+    def get(self, scope: Scope, message_id: str) -> StoredMessage:
+        """One message.
+
+        Raises:
+            NotFoundError: this user has no such message.
+        """
+        scope_id = self._ledger.scope_id(scope)
+        where = (_m.scope_id == scope_id) & (_m.seq == row_number(message_id, "message"))
+        with self._ledger.read(str(scope)) as connection:
+            row = connection.execute(select(schema.messages).where(where)).first()
+        if row is None:
+            raise NotFoundError(f"{scope} has no message {message_id!r}", subject=message_id)
+        return message_value(row)
 
     def sensory(self, scope: Scope, conversation: str) -> list[StoredMessage]:
         """Messages of a conversation that belong to no segment yet, in order of arrival."""

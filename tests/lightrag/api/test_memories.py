@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from lightrag.api.app import create_app
 from lightrag.client import AsyncClient, Client
-from lightrag.config import load_settings
+from lightrag.config import DeadlineSettings, load_settings
 from lightrag.conversation.assembly import open_engine
 from lightrag.conversation.engine_service import EngineMemories
 from lightrag.conversation.opening import memory_configuration
 from lightrag.errors import ConflictError, DataError, NotFoundError, UsageError
-from lightrag.models.fakes import HashingEmbedder
+from lightrag.models.fakes import HashingEmbedder, ScriptedLanguageModel
 from lightrag.rag import QuestionPipeline, Stages
 from tests.lightrag.api.test_app import OneCorpus
-from tests.lightrag.conversation.conftest import say
+from tests.lightrag.conversation.conftest import echo, say
 from tests.lightrag.test_rag import Generate, Retrieve
 
 
@@ -33,9 +36,12 @@ async def memories(tmp_path: Path) -> AsyncIterator[EngineMemories]:
     await memories.close()
 
 
-def transport(memories: EngineMemories, tenant: str = "acme") -> httpx.ASGITransport:
+def transport(
+    memories: EngineMemories, tenant: str = "acme", deadlines: DeadlineSettings | None = None
+) -> httpx.ASGITransport:
     pipeline = QuestionPipeline(Stages(Retrieve(), Generate()))
-    return httpx.ASGITransport(create_app(pipeline, OneCorpus(), tenant=tenant, memories=memories))
+    app = create_app(pipeline, OneCorpus(), tenant=tenant, memories=memories, deadlines=deadlines)
+    return httpx.ASGITransport(app)
 
 
 @pytest.fixture
@@ -220,6 +226,18 @@ async def test_errors_come_back_as_the_branch_that_was_raised(client: AsyncClien
         await client.memories.add(say("I sing.", "soon"), user="ada")
 
 
+async def test_the_client_takes_times_and_bytes_as_a_memory_in_process_does(client: AsyncClient) -> None:
+    message = {"role": "user", "content": "I play the cello.", "time_stamp": datetime(2024, 1, 15, 10, 30, tzinfo=UTC)}
+    await client.memories.add([{**message, "images": [b"GIF89a"]}], user="ada", force_extract=True)
+    found = await client.memories.search(
+        "cello", user="ada", as_of=datetime(2025, 1, 1), filter={"time": {"gte": date(2024, 1, 1)}}
+    )
+    assert found.entries[0].entry.time == message["time_stamp"]
+    assert await client.memories.context("cello", user="ada", as_of=date(2023, 1, 1)) == ""
+    with pytest.raises(UsageError, match="list of dicts"):
+        await client.memories.add(cast(Any, "I sing."), user="ada")
+
+
 def test_the_blocking_face_does_the_same(tmp_path: Path) -> None:
     settings = load_settings(None, home=tmp_path)
     engine = open_engine(memory_configuration(settings), embedder=HashingEmbedder())
@@ -241,3 +259,70 @@ def test_the_blocking_face_does_the_same(tmp_path: Path) -> None:
     client._loop.close()
     engine.history.close()
     engine.store.close()
+
+
+# --- Time -------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def slow_service(
+    tmp_path: Path, deadlines: DeadlineSettings, seconds: float = 0.0
+) -> AsyncIterator[tuple[httpx.AsyncClient, ScriptedLanguageModel]]:
+    """A service whose language model takes its time."""
+    settings = load_settings(None, home=tmp_path)
+    model = ScriptedLanguageModel(echo, seconds=seconds)
+    engine = open_engine(memory_configuration(settings), embedder=HashingEmbedder(), language_model=model)
+    memories = EngineMemories(settings, engine=engine)
+    async with httpx.AsyncClient(transport=transport(memories, deadlines=deadlines), base_url="http://service") as http:
+        yield http, model
+    await memories.close()
+
+
+async def test_messages_that_a_slow_model_reads_wait_and_the_answer_comes_in_time(tmp_path: Path) -> None:
+    async with slow_service(tmp_path, DeadlineSettings(request=1.0), seconds=30) as (http, model):
+        late = await http.post("/v1/memories", json=body("I play the cello.", force_extract=True))
+        found = await http.post("/v1/memories/search", json={"user": "ada", "query": "cello"})
+    assert (late.status_code, late.json()["queued"], model.cancelled) == (202, 1, 1)
+    (problem,) = late.json()["problems"]
+    assert (problem["stage"], problem["retried"]) == ("extract", True)
+    assert "longer than 0.8 s" in problem["reason"]
+    assert found.json()["entries"]
+    async with slow_service(tmp_path, DeadlineSettings()) as (http, _):
+        await http.post("/v1/memories/consolidate", json={"user": "ada", "flush": True})
+        listed = (await http.get("/v1/memories", params={"user": "ada"})).json()["entries"]
+    assert [entry["text"] for entry in listed if entry["kind"] == "fact"] == ["I play the cello."]
+
+
+async def test_a_consolidation_has_a_deadline_of_its_own_and_is_gone_on_with(tmp_path: Path) -> None:
+    async with slow_service(tmp_path, DeadlineSettings(consolidate=0.3), seconds=30) as (http, _):
+        await http.post("/v1/memories", json=body("I play the cello."))
+        late = await http.post("/v1/memories/consolidate", json={"user": "ada", "flush": True})
+    assert (late.status_code, late.json()["type"]) == (504, "urn:lightrag:problem:deadline")
+    assert late.json()["detail"] == (
+        "the request took longer than its 0.3 s (deadlines.consolidate); what was decided by then stays: call again to "
+        "go on"
+    )
+    async with slow_service(tmp_path, DeadlineSettings()) as (http, _):
+        await http.post("/v1/memories/consolidate", json={"user": "ada", "flush": True})
+        listed = (await http.get("/v1/memories", params={"user": "ada"})).json()["entries"]
+    assert [entry["text"] for entry in listed if entry["kind"] == "fact"] == ["I play the cello."]
+
+
+async def test_a_locked_history_ends_at_the_deadline_and_repeating_the_request_stores_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    async with slow_service(tmp_path, DeadlineSettings(request=0.5)) as (http, _):
+        await http.post("/v1/memories", json=body("I play the cello.", request_id="r0"))
+        other = sqlite3.connect(tmp_path / "conversations" / "history.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        late = await http.post("/v1/memories", json=body("I own a boat in Oslo.", request_id="r1"))
+        doubtful = await http.delete("/v1/memories/e1", params={"user": "ada"})
+        read = await http.post("/v1/memories/search", json={"user": "ada", "query": "cello"})
+        other.execute("ROLLBACK")
+        other.close()
+        again = await http.post("/v1/memories", json=body("I own a boat in Oslo.", request_id="r1"))
+        listed = (await http.get("/v1/memories", params={"user": "ada"})).json()["entries"]
+    assert (late.status_code, read.status_code, again.status_code) == (504, 200, 202)
+    assert "the same request_id, which stores nothing twice" in late.json()["detail"]
+    assert doubtful.status_code == 404
+    assert [entry["text"] for entry in listed] == ["User: I play the cello.", "User: I own a boat in Oslo."]

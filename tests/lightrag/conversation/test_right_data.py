@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -212,6 +213,82 @@ def test_a_deleted_entry_is_not_found_until_it_is_undone(open_memory: Opener) ->
     assert entry.entry_id not in [hit.entry.entry_id for hit in memory.search("cello").entries]
     memory.undo(operation)
     assert memory.search("cello").entries[0].entry.entry_id == entry.entry_id
+
+
+def test_nothing_of_a_deleted_memory_is_found_at_any_time_nor_the_words_that_it_was_made_of(
+    open_memory: Opener,
+) -> None:
+    memory = open_memory()
+    memory.add_memory([say("I play the cello."), say("I own a boat.")], force_extract=True)
+    kinds = {entry.entry_id: entry.kind for entry in memory.entries()}
+    assert kinds == {"e1": "fact", "m2": "turn"}
+    operations = [memory.delete(entry_id) for entry_id in kinds]
+    assert memory.entries() == []
+    assert memory.retrieve("cello boat") == memory.retrieve("cello boat", as_of="2024-03-01") == []
+    for entry_id in kinds:
+        with pytest.raises(NotFoundError, match=f"no current memory entry '{entry_id}'"):
+            memory.delete(entry_id)
+    for operation in reversed(operations):
+        memory.undo(operation)
+    assert sorted(memory.retrieve("cello boat", as_of="2024-03-01")) == [
+        "2024-01-15T10:30:00 Mon User: I own a boat.",
+        "2024-01-15T10:30:00 Mon User: I play the cello.",
+    ]
+
+
+def test_a_message_is_deleted_by_the_entries_made_of_it_and_not_before(open_memory: Opener) -> None:
+    memory = open_memory(script=echo)
+    memory.add_memory(say("I play the cello."))
+    with pytest.raises(UsageError, match="waits until entries are made"):
+        memory.delete("m1")
+    memory.flush()
+    with pytest.raises(UsageError, match="made of it: e1"):
+        memory.delete("m1")
+    memory.delete("e1")
+    assert memory.entries() == []
+    with pytest.raises(NotFoundError):
+        memory.delete("m1")
+    with pytest.raises(NotFoundError):
+        memory.delete("m9")
+
+
+@pytest.mark.parametrize("time", ["0001-01-01", "9999-12-31", "0001-01-02"])
+def test_times_at_the_ends_of_the_calendar_do_no_harm(open_memory: Opener, time: str) -> None:
+    memory = open_memory()
+    spoken = "I moved yesterday, move again tomorrow, and wrote of it 99 years ago."
+    assert memory.add_memory(say(spoken, time), force_extract=True).entries
+    assert memory.add_memory(say("I play the cello."), force_extract=True).entries
+    memory.offline_update()
+    assert memory.retrieve("cello", limit=1) == ["2024-01-15T10:30:00 Mon User: I play the cello."]
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_times_outside_the_calendar_are_refused_and_stored_nowhere(open_memory: Opener, time: str) -> None:
+    memory = open_memory()
+    with pytest.raises(MessageError, match="years 1 to 9999"):
+        memory.add_memory(say("I play the cello.", time))
+    with pytest.raises(UsageError, match="as_of is no time"):
+        memory.retrieve("cello", as_of=time)
+    assert memory.entries() == []
+
+
+def test_arguments_of_the_wrong_kind_are_named(open_memory: Opener) -> None:
+    memory = open_memory()
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("limit must be a whole number", lambda: memory.retrieve("cello", limit=cast(Any, "5"))),
+        ("query is None, not text", lambda: memory.retrieve(cast(Any, None))),
+        ("score_threshold", lambda: memory.offline_update_all_entries(cast(Any, "high"))),
+        ("exclude_ids: 'x' is no id", lambda: memory.retrieve("cello", exclude_ids=["x"])),
+        ("as_of is no time", lambda: memory.retrieve("cello", as_of="soon")),
+        ("conversation .* no database takes", lambda: memory.add_memory(say("I sing."), conversation="a\0b")),
+        ("request_id .* no database takes", lambda: memory.add_memory(say("I sing."), request_id="a\ud800")),
+    ]
+    for words, call in calls:
+        with pytest.raises(UsageError, match=words):
+            call()
+    for entry_id in ("e99", "e" + "9" * 30):
+        with pytest.raises(NotFoundError, match="entry"):
+            memory.history_of(entry_id)
 
 
 def test_a_block_for_a_prompt_fits_its_budget(open_memory: Opener) -> None:
