@@ -93,6 +93,7 @@ class LightMemory:
         boundmem_tags: Sequence[str] = (),
         conversation: str = DEFAULT_CONVERSATION,
         request_id: str | None = None,
+        extract_seconds: float | None = None,
     ) -> AddReport:
         """Accept messages; see :meth:`ConversationMemory.add_memory`."""
         return run_sync(
@@ -104,6 +105,7 @@ class LightMemory:
                 boundmem_tags=boundmem_tags,
                 conversation=conversation,
                 request_id=request_id,
+                extract_seconds=extract_seconds,
             )
         )
 
@@ -195,9 +197,9 @@ class LightMemory:
         """What was decided about an entry; see :meth:`ConversationMemory.history_of`."""
         return run_sync(self.aio.history_of(entry_id))
 
-    def delete(self, entry_id: str, reason: str = "deleted by request") -> str:
+    def delete(self, entry_id: str, reason: str = "deleted by request", *, revision: int | None = None) -> str:
         """Take an entry out of memory; see :meth:`ConversationMemory.delete`."""
-        return run_sync(self.aio.delete(entry_id, reason))
+        return run_sync(self.aio.delete(entry_id, reason, revision=revision))
 
     def undo(self, operation: str) -> tuple[str, ...]:
         """Take back an operation; see :meth:`ConversationMemory.undo`."""

@@ -22,6 +22,8 @@ from lightrag.types import Tokenizer, Usage
 
 LEASE_SECONDS = 900.0
 """How long a worker may take over a batch before others may try it: more than the slowest answer of a model."""
+GIVE_BACK_SECONDS = 1.0
+"""How long a call that was given up waits until its batch is back in the queue, which happens all the same."""
 BACKOFF_SECONDS = 60.0
 """Longest pause before a failed batch is tried again."""
 
@@ -238,9 +240,11 @@ class Pipeline:
         except (BackendError, LimitError) as error:
             await asyncio.to_thread(batches.give_back, scope, claim, str(error), time.time() + _pause(claim))
             return Progress(problems=(Problem("extract", str(error), f"batch {claim.batch_id}", retried=True),))
-        except BaseException as error:
-            # Cancelled, by a deadline or with its caller: others go on, and come back to it later.
-            batches.give_back(scope, claim, repr(error), time.time() + _pause(claim))
+        except (Exception, asyncio.CancelledError) as error:
+            # Cancelled, by a deadline or with its caller: others go on, and come back to it later. A history that is
+            # locked must not hold up the end of this call, nor this loop.
+            returning = asyncio.to_thread(batches.give_back, scope, claim, repr(error), time.time() + _pause(claim))
+            await asyncio.wait({asyncio.ensure_future(returning)}, timeout=GIVE_BACK_SECONDS)
             raise
         return Progress(ids, found.problems, found.usage)
 

@@ -36,6 +36,7 @@ class Addition:
     force_extract: bool = False
     tags: tuple[str, ...] = ()
     extract_seconds: float | None = None
+    """How long the call may work on entries; what is not done by then is queued."""
 
 
 @dataclass(frozen=True, slots=True)
