@@ -7,6 +7,7 @@ scope queue up, and a reader that knows a revision can ask for everything later.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from lightrag.conversation.types import EntryDraft, MemoryEntry, Message, Scope,
 from lightrag.errors import BackendError
 
 _EPOCH = datetime(1970, 1, 1)
+BUSY_SECONDS = 60
+"""How long a writer waits for another one before it reports a retryable failure."""
 CHUNK = 500
 """Values per ``IN`` list, well below every database's limit."""
 
@@ -40,6 +43,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._scope_ids: dict[Scope, int] = {}
+        self._writing = threading.Lock()
         with guard(engine.url.render_as_string(hide_password=True)), engine.connect() as connection:
             self.store_id = str(connection.execute(select(schema.stores.c.store_id)).scalar_one())
 
@@ -47,7 +51,7 @@ class Ledger:
     def write(self, scope: Scope) -> Iterator[Write]:
         """Run a transaction that sees and makes the newest state of the scope; it commits unless an error leaves it."""
         scope_id = self.scope_id(scope)
-        with guard(str(scope)), self.engine.begin() as connection:
+        with guard(str(scope)), self._turn(scope), self.engine.begin() as connection:
             raised = update(schema.scopes).where(schema.scopes.c.scope_id == scope_id)
             raised = raised.values(revision=schema.scopes.c.revision + 1)
             found = connection.execute(raised.returning(schema.scopes.c.revision)).first()
@@ -56,6 +60,20 @@ class Ledger:
                 self._scope_ids.pop(scope, None)
                 raise BackendError(f"the memory of {scope} was deleted during this call", subject=str(scope))
             yield Write(connection, scope_id, int(found.revision))
+
+    @contextmanager
+    def _turn(self, scope: Scope) -> Iterator[None]:
+        # SQLite has one writer, and those who wait for it sleep and look again: among threads a lock wakes the next.
+        if self.engine.dialect.name != "sqlite":
+            yield
+            return
+        if not self._writing.acquire(timeout=BUSY_SECONDS):
+            message = f"the conversation history did not take the call for {scope}: it is busy; try again"
+            raise BackendError(message, subject=str(scope), retryable=True)
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @contextmanager
     def read(self, subject: str = "history") -> Iterator[Connection]:
@@ -258,6 +276,7 @@ def entry_value(row: Any, sources: tuple[str, ...]) -> MemoryEntry:
 
 
 __all__ = [
+    "BUSY_SECONDS",
     "CHUNK",
     "Ledger",
     "Write",

@@ -15,15 +15,12 @@ from sqlalchemy.exc import ArgumentError
 from lightrag.conversation.history import schema
 from lightrag.conversation.history.batches import BatchQueue
 from lightrag.conversation.history.entries import EntryLog
-from lightrag.conversation.history.ledger import Ledger
+from lightrag.conversation.history.ledger import BUSY_SECONDS, Ledger
 from lightrag.conversation.history.messages import MessageLog
 from lightrag.conversation.history.pictures import PictureLog
 from lightrag.conversation.history.queues import UpdateQueues
 from lightrag.errors import ConfigurationError
 from lightrag.storage.records import open_records
-
-BUSY_SECONDS = 60
-"""How long a writer waits for another one before it reports a retryable failure."""
 
 
 @dataclass(frozen=True, slots=True)
