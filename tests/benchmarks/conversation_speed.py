@@ -37,6 +37,7 @@ from lightrag.models.fakes import ScriptedLanguageModel
 from lightrag.retrieval.filters import Between, Equal
 from tests.benchmarks.conversation_building import adding_compressed, consolidating
 from tests.benchmarks.conversation_footprint import footprint
+from tests.benchmarks.conversation_users import users
 
 DIMENSION = 384
 SCOPE = Scope("t", "u")
@@ -216,36 +217,6 @@ def _one_fact_each(prompt: Any, _sampling: Any) -> str:
     return json.dumps({"data": facts})
 
 
-def users(count: int, folder: Path) -> dict[str, Any]:
-    """Many users, interleaved, from several tasks; nobody sees another one's entries."""
-    from lightrag.models.fakes import HashingEmbedder
-
-    config = {"embedding_retriever": {"model_name": "qdrant", "configs": {"path": str(folder / "users")}}}
-    memory = LightMemory.from_config(config, embedder=HashingEmbedder(64))
-    people = [memory.for_user(f"tenant{n % 7}", f"user{n}") for n in range(count)]
-    day = "2024-01-01"
-
-    async def one(n: int, limit: asyncio.Semaphore) -> None:
-        async with limit:
-            for part in range(2):
-                text = f"I am owner {n} and have house {part}."
-                await people[n].aio.add_memory({"role": "user", "content": text, "time_stamp": day}, force_extract=True)
-            found = await people[n].aio.search("owner house", limit=20)
-            assert len(found.entries) == 2
-            assert all(f"owner {n} " in hit.entry.text for hit in found.entries)
-
-    async def everyone() -> None:
-        limit = asyncio.Semaphore(8)
-        await asyncio.gather(*(one(n, limit) for n in range(count)))
-
-    begun = time.perf_counter()
-    asyncio.run(everyone())
-    spent = time.perf_counter() - begun
-    memory.close()
-    print(f"{count} users: {2 * count / spent:.0f} adds/s with a search per user", flush=True)
-    return {"name": f"{count} users", "adds_per_second": 2 * count / spent}
-
-
 def compressing(turns: int, folder: Path) -> list[dict[str, Any]]:
     theirs, ours, note = adding_compressed(turns, folder, open_embedder(EmbedderSettings()))
     return [line("adding a turn, compressed", theirs, ours, "ms", 5, note)]
@@ -257,7 +228,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[dict[str, Any]]]] = {
     "compressing": lambda options, folder: compressing(options.compressed_turns, folder),
     "consolidating": lambda _, folder: [consolidating(400, folder, open_embedder(EmbedderSettings()))],
     "footprint": lambda options, _: footprint(options.entries),
-    "users": lambda options, folder: [users(options.users, folder)],
+    "users": lambda options, folder: [users(options.users, folder, workers=options.workers, history=options.history)],
 }
 
 
@@ -268,6 +239,8 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=200)
     parser.add_argument("--users", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=2, help="processes that serve them over one history")
+    parser.add_argument("--history", default="", help="PostgreSQL URL of that history; a SQLite file by default")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
