@@ -10,7 +10,7 @@ from ray.serve.config import BackpressureConfig, RequestRouterConfig
 from ray.serve.deployment import Application, Deployment
 
 from deployments.conversation import Conversation
-from deployments.ingress import Ingress
+from deployments.ingress import Ingress, room
 from deployments.models import generation_holds
 from deployments.stages import Compression, Generation, Recall, Retrieval
 from lightrag.config import (
@@ -27,6 +27,8 @@ APPLICATION = "lightrag"
 
 _HEALTH_SECONDS = 2.0
 """Between checks; Serve replaces a replica whose engine has died when three in a row have failed."""
+_REFUSED_AT_ONCE = 1024
+"""Requests beyond its room that a replica of the ingress is refusing at one moment; each takes it milliseconds."""
 _OWN_SIGNALS = "deployments.scaling:own_signals"
 _HELD_CORPORA = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 
@@ -51,12 +53,11 @@ def build(settings: Settings | Mapping[str, Any] | None = None) -> Application:
         generation,
         _deployment(Conversation, settings, conversation, _affine()).bind(settings, *model),
     ]
-    ingress = _deployment(serve.ingress()(Ingress), settings, service.ingress, {})
-    if settings.tenancy.authentication == "keys":
-        # Requests have to reach the ingress to be told apart: it lets tenants wait each in its own queue.
-        tenancy = settings.tenancy
-        waiting = tenancy.slots + 4 * tenancy.queue_per_tenant
-        ingress = ingress.options(max_ongoing_requests=max(service.ingress.max_requests, waiting))
+    # Requests have to reach the ingress to be told apart, to wait each in the queue of its tenant, and to be refused in
+    # the shape that their clients expect: Serve refuses in plain text.
+    ingress = _deployment(serve.ingress()(Ingress), settings, service.ingress, {}).options(
+        max_ongoing_requests=room(settings) + _REFUSED_AT_ONCE, max_queued_requests=_REFUSED_AT_ONCE
+    )
     return ingress.bind(settings, *stages)
 
 

@@ -29,6 +29,12 @@ from lightrag.tenancy.service import Tenancy
 from lightrag.tracing import open_tracing
 
 
+def room(settings: Settings) -> int:
+    """Requests that one replica of the ingress takes in: they are worked on, or wait in the queue of their tenant."""
+    tenancy = settings.tenancy
+    return max(settings.service.ingress.max_requests, tenancy.slots + 4 * tenancy.queue_per_tenant)
+
+
 class Ingress:
     """Composes the stages into answers, in the process that talks to clients."""
 
@@ -52,7 +58,7 @@ class Ingress:
         self._memories = RemoteMemories(conversation)
         self._embedder = RemoteEmbedder(retrieval)
         stages = {"recall": recall, "retrieval": retrieval, "compression": compression, "generation": generation}
-        self._door = Door()
+        self._door = Door(room(settings))
         self._warm = warming(recall, retrieval)
         self._checks = {name: readiness(handle) for name, handle in stages.items()}
         self._reports = {name: reports(handle) for name, handle in {**stages, "conversation": conversation}.items()}
@@ -86,4 +92,4 @@ class Ingress:
         return app
 
 
-__all__ = ["Ingress"]
+__all__ = ["Ingress", "room"]

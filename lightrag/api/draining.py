@@ -1,6 +1,8 @@
-"""The door of a service that is about to stop: what has begun ends, and nothing new begins."""
+"""The door of a service: where too many are inside, nobody else comes in, and before it stops, nobody at all."""
 
 from __future__ import annotations
+
+import math
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,9 +14,14 @@ _ALWAYS = frozenset({"/healthz", "/metrics"})
 
 
 class Door:
-    """Open until it is closed, which is for good. Belongs to one event loop."""
+    """Open until it is closed, which is for good. Belongs to one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        room: requests that may be inside at once.
+    """
+
+    def __init__(self, room: float = math.inf) -> None:
+        self.room = room
         self.closed = False
         self.inside = 0
         """Requests that are being answered, to the last byte."""
@@ -33,12 +40,13 @@ class DoorLayer:
         self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it with 503 and ``Retry-After`` when the door is closed."""
+        """Answer a request, or refuse it with 503 and ``Retry-After`` when the door is closed or the room is full."""
         if scope["type"] != "http" or scope["path"] in _ALWAYS:
             await self._app(scope, receive, send)
             return
-        if self._door.closed:
-            error = BackendError("this replica of the service is stopping; try again", retryable=True)
+        if self._door.closed or self._door.inside >= self._door.room:
+            why = "is stopping" if self._door.closed else "has as many requests as it may"
+            error = BackendError(f"this replica of the service {why}; try again", retryable=True)
             await refusal(scope["path"], error)(scope, receive, send)
             return
         self._door.inside += 1

@@ -134,7 +134,8 @@ class ServiceSettings(Section):
     refresh_seconds: float = Field(default=2.0, gt=0)
     """How often replicas look for a new version of a corpus."""
     max_queued_requests: int = Field(default=64, ge=1)
-    """Requests that wait in the ingress before further ones get 503 with Retry-After."""
+    """Calls of a process that wait for replicas of one stage before further requests get 503 with Retry-After.
+    Requests that wait for the ingress are bounded by ``tenancy.queue_per_tenant``."""
     drain_seconds: float = Field(default=30.0, gt=0)
     """How long requests in hand may go on when the service, or a replica of it, is told to stop."""
     traces: TraceSettings = TraceSettings()
