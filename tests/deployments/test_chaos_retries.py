@@ -15,11 +15,14 @@ from ray.serve.handle import DeploymentHandle
 from deployments.conversation import RemoteMemories
 from deployments.handles import RemoteAnswerer, RemoteEmbedder
 from deployments.losses import ReplicaBroken, telling
+from deployments.models import RemoteLanguageModel
 from lightrag.conversation.service import Addition
 from lightrag.conversation.types import Scope
 from lightrag.errors import BackendError
 from lightrag.generation.base import GenerationDelta, GenerationRequest
-from lightrag.types import CorpusId
+from lightrag.models.base import CompletionDelta, Prompt
+from lightrag.models.fakes import ScriptedLanguageModel
+from lightrag.types import CorpusId, Usage
 
 REQUEST = GenerationRequest(CorpusId("default", "mill").at(1), "rag", "Who founded the mill?", ())
 ADA = Scope("default", "ada")
@@ -50,6 +53,10 @@ class Mortal:
             yield [GenerationDelta("Ada ")]
         self._work("answer")
         yield [GenerationDelta("Lind", done=True)]
+
+    async def stream(self, *_: Any, **__: Any) -> AsyncGenerator[CompletionDelta, None]:
+        self._work("stream")
+        yield CompletionDelta("Lind", "stop", Usage(calls=1))
 
     async def done(self) -> list[str]:
         return self.calls
@@ -103,6 +110,11 @@ async def test_an_answer_is_begun_again_before_its_first_word_and_not_after_it()
     assert (await anext(deltas)).text == "Ada "
     with pytest.raises(BackendError, match="lost"):
         await anext(deltas)
+
+
+async def test_a_completion_for_another_stage_is_begun_again_too() -> None:
+    model = RemoteLanguageModel(mortal(ReplicaBroken("its engine has died")), ScriptedLanguageModel([]))
+    assert [delta.text async for delta in model.stream(Prompt.of("Who founded the mill?"))] == ["Lind"]
 
 
 async def test_messages_are_added_again_under_the_same_id_and_edits_are_not_made_again() -> None:
