@@ -36,6 +36,7 @@ from lightrag.memory.gists import document_gists
 from lightrag.models import HashingEmbedder
 from lightrag.storage.tables import DocumentRow
 from lightrag.types import Chunk
+from pipelines.command import give_memory_back
 
 DIMENSION = 32
 WORDS = 12
@@ -129,6 +130,7 @@ def open_line(home: str, documents: int = 0) -> Line:
 
 def job(home: str, chunks: int, per_document: int, *, apart: bool) -> Peaks:
     """Stage documents in another process, as workers do, and publish them from this one."""
+    give_memory_back()
     spawn = get_context("spawn")
     elsewhere: list[tuple[float, float]] = []
 
