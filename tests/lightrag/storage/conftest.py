@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -48,7 +49,17 @@ def s3() -> Iterator[S3Server]:
         aws_secret_access_key="very-secret-key",
     )
     client.create_bucket(Bucket="lake")
-    yield S3Server(endpoint, options)
+    responses = pytest.importorskip("moto.s3.responses").S3Response
+    put, one_at_a_time = responses.put_object, threading.Lock()
+
+    def put_alone(response: Any) -> Any:
+        # S3 decides a conditional put in one step; threads of this server look first, and then put.
+        with one_at_a_time:
+            return put(response)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(responses, "put_object", put_alone)
+        yield S3Server(endpoint, options)
     server.stop()
 
 
