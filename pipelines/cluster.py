@@ -22,6 +22,9 @@ from lightrag.errors import BackendError
 OBJECT_STORE_BYTES: Final = 256 * 1024 * 1024
 """Of a private cluster. Batches in flight are a few megabytes each; what does not fit waits."""
 
+STARTS: Final = 2
+"""How often a private cluster is started that is not up in time."""
+
 ANSWER_SECONDS: Final = 10.0
 """How long a cluster may take to accept a connection."""
 
@@ -73,18 +76,32 @@ def _start_private(cpus: float) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Workers inherit the environment; each computes in one thread, and there are as many workers as configured.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with _unannounced():
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, int(cpus) + 1),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            # Workers are started when there is something to do, not beforehand.
-            _system_config={"prestart_worker_first_driver": False},
-        )
+    for attempt in range(1, STARTS + 1):
+        try:
+            with _unannounced():
+                _start_node(cpus)
+            return
+        except Exception as error:
+            # Ray gives a node half a minute, which a busy machine may exceed, and tells it by a bare Exception.
+            if type(error) is not Exception:
+                raise
+            if attempt == STARTS:
+                raise RuntimeError(f"{error} The machine may be too busy: try again") from error
+            ray.shutdown()
+
+
+def _start_node(cpus: float) -> None:
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, int(cpus) + 1),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        _node_ip_address="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        # Workers are started when there is something to do, not beforehand.
+        _system_config={"prestart_worker_first_driver": False},
+    )
 
 
 @contextmanager

@@ -107,7 +107,8 @@ def test_rate_decides_how_much_stays(lingua: str) -> None:
 
 def test_force_tokens_and_digits_stay_at_any_rate(lingua: str) -> None:
     forced = opened(lingua, rate=0.1, force_tokens=("harbour",), force_reserve_digit=True).compress([TEXT])[0]
-    assert {"harbour", "1871", "3"} <= set(forced.split())
+    # Random weights decide whether the comma after the 3 stays.
+    assert {"harbour", "1871", "3"} <= {word.strip(",.") for word in forced.split()}
 
 
 def test_drop_consecutive_keeps_one_of_equal_forced_neighbours(lingua: str) -> None:
