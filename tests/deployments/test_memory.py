@@ -28,6 +28,9 @@ def remembering(tiny_qwen2: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         environment.setenv("LRAG_GENERATOR__BACKEND", "transformers")
         environment.setenv("LRAG_GENERATOR__MODEL", str(tiny_qwen2))
         environment.setenv("LRAG_GENERATOR__MAX_TOKENS", "8")
+        # The first question loads the memories' model, on a machine that may have other things to do.
+        for stage in ("REQUEST", "RECALL", "RETRIEVE", "COMPRESS"):
+            environment.setenv(f"LRAG_DEADLINES__{stage}", "110")
         with running(home) as service:
             yield service
 
