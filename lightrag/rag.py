@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args
 
+from lightrag.asking import AnswerText, AskEvent, AskRequest, Finished, Recalled, Retrieved
 from lightrag.compression import CompressedContext, CompressionRequest, CompressionStage
 from lightrag.config import CompressionMethod, DeadlineSettings
 from lightrag.errors import BackendError, DeadlineExceeded, LightRAGError, NotFoundError, UsageError
@@ -21,7 +22,7 @@ from lightrag.generation.base import Answerer, GenerationDelta, GenerationReques
 from lightrag.memory.base import Recaller, RecallRequest, Recollection
 from lightrag.retrieval.base import RetrievalRequest, RetrievalResult, Retriever
 from lightrag.tracing import of_corpus, span, traced
-from lightrag.types import Answer, ChatMessage, Clue, CorpusVersion, Evidence, Fallback, Task, Usage
+from lightrag.types import Answer, Clue, Evidence, Fallback, Usage
 
 T = TypeVar("T")
 
@@ -29,78 +30,6 @@ StageName = Literal["recall", "retrieve", "compress", "generate"]
 
 # Failures of the world, which a declared fallback may answer. Misuse and bugs are never papered over.
 _DECLARED = (BackendError, DeadlineExceeded, NotFoundError)
-
-
-@dataclass(frozen=True, slots=True)
-class AskRequest:
-    """One question to one pinned version of a corpus. ``None`` means: as configured."""
-
-    corpus: CorpusVersion
-    question: str
-    """May be empty for ``summarize``: then the whole corpus is summarised."""
-    _: KW_ONLY
-    task: Task = "memorag"
-    draft: bool = False
-    """Let memory also answer by itself, and use that draft as one more clue."""
-    mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
-    top_k: int | None = None
-    token_budget: int | None = None
-    order: Literal["score", "corpus"] | None = None
-    filter: Mapping[str, Any] | None = None
-    compress_to: int | None = None
-    """Tokens that the evidence may take in the generator's prompt; ``None``: as it is."""
-    compress_method: CompressionMethod | None = None
-    """How it is made to fit."""
-    max_tokens: int | None = None
-    temperature: float | None = None
-    instructions: str = ""
-    history: tuple[ChatMessage, ...] = ()
-    """Earlier messages of the conversation that the question belongs to, for generators that read them."""
-    search: str = ""
-    """What is looked for where the question does not say it without those messages; empty: the question itself."""
-    known: tuple[Evidence, ...] = ()
-    """Evidence that the caller brings, for example what is remembered of a user. It goes before what is retrieved."""
-    only_known: bool = False
-    """Rest the answer on ``known`` alone: nothing is recalled or retrieved, and the corpus need not exist."""
-    seconds: float | None = None
-    """Deadline of the whole request."""
-
-    @property
-    def searched(self) -> str:
-        """What recall, retrieval and compression look for."""
-        return self.search or self.question
-
-
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """Memory gave its clues."""
-
-    recollection: Recollection
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """The evidence is known."""
-
-    evidence: tuple[Evidence, ...]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerText:
-    """A piece of the answer."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The whole answer; always the last event."""
-
-    answer: Answer
-
-
-AskEvent = Recalled | Retrieved | AnswerText | Finished
 
 
 @dataclass(frozen=True, slots=True)

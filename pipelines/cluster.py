@@ -30,6 +30,7 @@ ANSWER_SECONDS: Final = 10.0
 
 _ANNOUNCEMENT: Final = re.compile(rb"\[[^\]\n]*\] logging\.cc:\d+: Set ray log level[^\n]*\n")
 _STDERR: Final = 2
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -87,7 +88,8 @@ def _start_private(cpus: float) -> None:
                 raise
             if attempt == STARTS:
                 raise RuntimeError(f"{error} The machine may be too busy: try again") from error
-            ray.shutdown()
+            # What came up of it ends with this process.
+            _LOG.warning("a private Ray cluster was not up in time and is started once more: %s", error)
 
 
 def _start_node(cpus: float) -> None:
