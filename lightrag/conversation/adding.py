@@ -49,22 +49,31 @@ class Adding:
         engine = self._engine
         messages, pictures = await self._read_pictures(intake)
         accepted = await asyncio.to_thread(
-            engine.history.messages.accept, self._scope, conversation, messages, request_id, pictures
+            engine.history.messages.accept,
+            self._scope,
+            conversation,
+            messages,
+            request_id,
+            pictures,
+            topic_tokens=engine.pipeline.topic_tokens(messages),
         )
-        done, problems = await self._advance(conversation, force, instructions, seconds)
-        buffered, queued = await asyncio.to_thread(self._waiting, conversation)
+        done, waiting = Progress(), accepted.waiting
+        problems: list[Problem] = []
+        if engine.pipeline.due(waiting, force_extract=force.extract):
+            done, problems = await self._advance(conversation, force, instructions, seconds)
+            waiting = await asyncio.to_thread(engine.history.messages.waiting, self._scope, conversation)
         LOGGER.info(
             "%s: %d messages, %d entries, %d queued",
             self._scope.key,
             len(accepted.message_ids),
             len(done.entries),
-            queued,
+            waiting.queued,
         )
         return AddReport(
             accepted.message_ids,
             done.entries,
-            buffered=buffered,
-            queued=queued,
+            buffered=waiting.buffered,
+            queued=waiting.queued,
             repeated=accepted.repeated,
             problems=tuple(problems),
             notes=intake.notes,
@@ -135,13 +144,6 @@ class Adding:
         await engine.consolidator.build_queues(self._scope)
         report = await engine.consolidator.consolidate(self._scope, ONLINE_THRESHOLD, only=entries)
         return await consolidated(engine, self._scope, report)
-
-    def _waiting(self, conversation: str) -> tuple[int, int]:
-        history = self._engine.history
-        return (
-            history.messages.buffered(self._scope, conversation),
-            len(history.batches.queued(self._scope)),
-        )
 
 
 async def consolidated(engine: Engine, scope: Scope, report: UpdateReport) -> UpdateReport:

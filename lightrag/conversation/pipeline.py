@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from lightrag.conversation.extraction import Extraction, ExtractionRequest, Extractor
-from lightrag.conversation.history import Claim, History
+from lightrag.conversation.history import Claim, History, Waiting
 from lightrag.conversation.segmentation import Segmenter, Turn, turns_of
-from lightrag.conversation.types import Problem, Role, Scope, StoredMessage
+from lightrag.conversation.types import Message, Problem, Role, Scope, StoredMessage
 from lightrag.errors import BackendError, ConflictError, LimitError
 from lightrag.types import Tokenizer, Usage
 
@@ -88,6 +88,19 @@ class Pipeline:
         self._options = options
         self._segmenter = segmenter
         self._compressor = compressor
+
+    def topic_tokens(self, messages: Sequence[Message]) -> int | None:
+        """What messages that are added together measure as one topic; ``None`` where that is not known yet."""
+        if self._segmenter is not None or self._compressor is not None:
+            return None
+        used = (message.content for message in messages if message.role in self._options.roles)
+        return sum(self._tokenizer.count(text) for text in used)
+
+    def due(self, waiting: Waiting, *, force_extract: bool = False) -> bool:
+        """Whether :meth:`advance` would find anything to do."""
+        if force_extract and waiting.buffered:
+            return True
+        return bool(waiting.sensory or waiting.queued or waiting.tokens > self._options.short_term_tokens)
 
     async def advance(
         self,

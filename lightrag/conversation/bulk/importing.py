@@ -208,7 +208,8 @@ class UserImport:
         await asyncio.to_thread(accept, self._scope, conversation, messages, request_id, pictures)
 
     async def _waits(self, conversation: str) -> bool:
-        return bool(await asyncio.to_thread(self._engine.history.messages.buffered, self._scope, conversation))
+        waiting = await asyncio.to_thread(self._engine.history.messages.waiting, self._scope, conversation)
+        return waiting.buffered > 0
 
     def _known(self, key: str) -> dict[int, _Known]:
         """What was accepted before, by where it begins in the conversation."""

@@ -4,5 +4,6 @@ from lightrag.conversation.history.batches import Claim, QueuedBatch
 from lightrag.conversation.history.entries import Why
 from lightrag.conversation.history.queues import Candidate
 from lightrag.conversation.history.store import History
+from lightrag.conversation.history.waiting import Waiting
 
-__all__ = ["Candidate", "Claim", "History", "QueuedBatch", "Why"]
+__all__ = ["Candidate", "Claim", "History", "QueuedBatch", "Waiting", "Why"]

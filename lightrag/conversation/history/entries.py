@@ -7,12 +7,12 @@ how often it was said. Each such change is one line of the log with its values b
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from lightrag.conversation.history import schema
 from lightrag.conversation.history.ledger import CHUNK, Ledger, Write, at, draft_row, entry_value
@@ -23,6 +23,14 @@ _e = schema.entries.c
 _x = schema.sources.c
 _c = schema.changes.c
 _LONGEST_ID = 19
+
+# Built once, as in ``waiting``: a batch adds dozens of entries.
+_HOLDING = select(_e.seq, _e.live_key)
+_HOLDING = _HOLDING.where(_e.scope_id == bindparam("scope"), _e.live_key.in_(bindparam("keys", expanding=True)))
+_INSERT = insert(schema.entries).returning(_e.seq)
+
+_Changed = tuple[int, Mapping[str, Any], Mapping[str, Any]]
+"""An entry's number, and what changed of it from which to which value."""
 
 
 class Why(NamedTuple):
@@ -94,33 +102,48 @@ class EntryLog:
         self, tx: Write, drafts: Sequence[EntryDraft], why: Why, action: ChangeAction = "add"
     ) -> tuple[str, ...]:
         """Add entries inside an open transaction; one that holds already gets one more occurrence instead."""
-        return tuple(self._insert_one(tx, draft, why, action) for draft in drafts)
+        known = self._holding(tx, [draft.live_key for draft in drafts])
+        fresh: dict[int, EntryDraft] = {}
+        again: list[EntryDraft] = []
+        for draft in drafts:
+            if draft.live_key in known:
+                again.append(draft)
+                continue
+            values = draft_row(draft) | {"scope_id": tx.scope_id, "revision": tx.revision, "occurrences": 1}
+            seq = known[draft.live_key] = int(tx.connection.execute(_INSERT, values).scalar_one())
+            fresh[seq] = draft
+        self._link(tx, {seq: draft.sources for seq, draft in fresh.items()})
+        self._log(tx, action, [(seq, {}, {"state": "current"}) for seq in fresh], why)
+        for draft in again:
+            self._repeat(tx, known[draft.live_key], draft, why)
+        return tuple(f"e{known[draft.live_key]}" for draft in drafts)
 
-    def _insert_one(self, tx: Write, draft: EntryDraft, why: Why, action: ChangeAction) -> str:
-        where = (_e.scope_id == tx.scope_id) & (_e.live_key == draft.live_key)
-        known = tx.connection.execute(select(_e.seq, _e.occurrences).where(where)).first()
-        if known is not None:
-            return self._repeat(tx, known.seq, known.occurrences, draft, why)
-        values = draft_row(draft) | {"scope_id": tx.scope_id, "revision": tx.revision, "occurrences": 1}
-        seq = int(tx.connection.execute(insert(schema.entries).values(**values).returning(_e.seq)).scalar_one())
-        self._link(tx, seq, draft.sources)
-        self._log(tx, action, seq, {}, {"state": "current"}, why)
-        return f"e{seq}"
+    def _holding(self, tx: Write, live_keys: Sequence[str]) -> dict[str, int]:
+        """Entries that hold already, by their key."""
+        found: dict[str, int] = {}
+        for start in range(0, len(live_keys), CHUNK):
+            keys = live_keys[start : start + CHUNK]
+            rows = tx.connection.execute(_HOLDING, {"scope": tx.scope_id, "keys": keys})
+            found |= {row.live_key: row.seq for row in rows}
+        return found
 
-    def _repeat(self, tx: Write, seq: int, seen: int, draft: EntryDraft, why: Why) -> str:
+    def _repeat(self, tx: Write, seq: int, draft: EntryDraft, why: Why) -> None:
         linked = tx.connection.execute(select(_x.message_seq).where(_x.entry_seq == seq)).scalars()
         known = {f"m{source}" for source in linked}
         fresh = [source for source in draft.sources if source not in known]
         if fresh or not draft.sources:
+            seen = tx.connection.execute(select(_e.occurrences).where(_e.seq == seq)).scalar_one()
             values = {"occurrences": seen + 1, "revision": tx.revision}
             tx.connection.execute(update(schema.entries).where(_e.seq == seq).values(**values))
-            self._link(tx, seq, fresh)
-            self._log(tx, "repeat", seq, {"occurrences": seen}, {"occurrences": seen + 1}, why)
-        return f"e{seq}"
+            self._link(tx, {seq: fresh})
+            self._log(tx, "repeat", [(seq, {"occurrences": seen}, {"occurrences": seen + 1})], why)
 
-    def _link(self, tx: Write, seq: int, message_ids: Iterable[str]) -> None:
-        numbers = [number(message_id, "message") for message_id in dict.fromkeys(message_ids)]
-        rows = [{"entry_seq": seq, "message_seq": message} for message in numbers]
+    def _link(self, tx: Write, sources: Mapping[int, Sequence[str]]) -> None:
+        rows = [
+            {"entry_seq": seq, "message_seq": number(message_id, "message")}
+            for seq, message_ids in sources.items()
+            for message_id in dict.fromkeys(message_ids)
+        ]
         if rows:
             tx.connection.execute(insert(schema.sources), rows)
 
@@ -167,7 +190,7 @@ class EntryLog:
             return False
         before = {name: getattr(row, name) for name in after}
         tx.connection.execute(update(schema.entries).where(where).values(**after, revision=tx.revision))
-        self._log(tx, action, seq, before, after, why)
+        self._log(tx, action, [(seq, before, after)], why)
         return True
 
     def undo(self, scope: Scope, operation: str) -> tuple[str, ...]:
@@ -191,7 +214,7 @@ class EntryLog:
                 values = dict(row.before) or {"state": "deleted", "live_key": None}
                 mine = (_e.scope_id == tx.scope_id) & (_e.seq == row.entry_seq)
                 tx.connection.execute(update(schema.entries).where(mine).values(**values, revision=tx.revision))
-                self._log(tx, "undo", row.entry_seq, dict(row.after), values, undoing)
+                self._log(tx, "undo", [(row.entry_seq, dict(row.after), values)], undoing)
             tx.connection.execute(update(schema.changes).where(where).values(undone=True))
         return tuple(dict.fromkeys(f"e{row.entry_seq}" for row in rows))
 
@@ -206,12 +229,14 @@ class EntryLog:
                 subject=newer.operation,
             )
 
-    def _log(
-        self, tx: Write, action: ChangeAction, seq: int, before: Mapping[str, Any], after: Mapping[str, Any], why: Why
-    ) -> None:
-        values = {"operation": why.operation, "action": action, "entry_seq": seq, "before": dict(before)}
-        values |= {"after": dict(after), "reason": why.reason, "at": why.now, "scope_id": tx.scope_id}
-        tx.connection.execute(insert(schema.changes).values(**values))
+    def _log(self, tx: Write, action: ChangeAction, changed: Sequence[_Changed], why: Why) -> None:
+        common = {"operation": why.operation, "action": action, "reason": why.reason, "at": why.now}
+        rows = [
+            {"entry_seq": seq, "before": dict(before), "after": dict(after), "scope_id": tx.scope_id} | common
+            for seq, before, after in changed
+        ]
+        if rows:
+            tx.connection.execute(insert(schema.changes), rows)
 
 
 def number(item_id: str, kind: Literal["entry", "message"] = "entry") -> int:

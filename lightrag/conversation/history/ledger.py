@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from lightrag.conversation.history import schema
@@ -26,6 +26,10 @@ BUSY_SECONDS = 60
 """How long a writer waits for another one before it reports a retryable failure."""
 CHUNK = 500
 """Values per ``IN`` list, well below every database's limit."""
+
+_RAISE = update(schema.scopes).where(schema.scopes.c.scope_id == bindparam("scope"))
+_RAISE = _RAISE.values(revision=schema.scopes.c.revision + 1).returning(schema.scopes.c.revision)
+"""Built once: to build a statement takes longer than SQLite needs for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,7 @@ class Ledger:
         """Run a transaction that sees and makes the newest state of the scope; it commits unless an error leaves it."""
         scope_id = self.scope_id(scope)
         with guard(str(scope)), self._turn(scope), self.engine.begin() as connection:
-            raised = update(schema.scopes).where(schema.scopes.c.scope_id == scope_id)
-            raised = raised.values(revision=schema.scopes.c.revision + 1)
-            found = connection.execute(raised.returning(schema.scopes.c.revision)).first()
+            found = connection.execute(_RAISE, {"scope": scope_id}).first()
             if found is None:
                 # The scope was forgotten meanwhile; its number must not be used again.
                 self._scope_ids.pop(scope, None)

@@ -7,27 +7,38 @@ without a batch in the short-term buffer. So buffers survive crashes and are the
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from blake3 import blake3
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from lightrag.conversation.history import schema
 from lightrag.conversation.history.entries import number as row_number
 from lightrag.conversation.history.ledger import CHUNK, Ledger, Write, message_row, message_value
+from lightrag.conversation.history.waiting import Waiting, look
 from lightrag.conversation.types import Message, Scope, StoredMessage, TopicSegment
 from lightrag.errors import ConflictError, NotFoundError
 
 _m = schema.messages.c
 _s = schema.segments.c
 
-
-class Accepted(NamedTuple):
-    """What an add stored."""
-
-    message_ids: tuple[str, ...]
-    repeated: bool
+# Built once, as in ``waiting``.
+_REQUEST = select(schema.requests).where(
+    schema.requests.c.scope_id == bindparam("scope"), schema.requests.c.request_id == bindparam("request")
+)
+_INSERT = insert(schema.messages).returning(_m.seq, sort_by_parameter_order=True)
+_INSERT_SEGMENT = insert(schema.segments).returning(_s.segment_id)
+_SENSORY = select(schema.messages).order_by(_m.seq)
+_SENSORY = _SENSORY.where(_m.scope_id == bindparam("scope"), _m.conversation == bindparam("talk"))
+_SENSORY = _SENSORY.where(_m.segment_id.is_(None))
+_SHORT_TERM = select(_s.segment_id, _s.tokens).order_by(_s.segment_id)
+_SHORT_TERM = _SHORT_TERM.where(_s.scope_id == bindparam("scope"), _s.conversation == bindparam("talk"))
+_SHORT_TERM = _SHORT_TERM.where(_s.batch_id.is_(None))
+_OF_BATCH = select(schema.messages).order_by(_m.seq).where(_m.scope_id == bindparam("scope"))
+_OF_BATCH = _OF_BATCH.where(
+    _m.segment_id.in_(select(_s.segment_id).where(_s.scope_id == bindparam("scope"), _s.batch_id == bindparam("batch")))
+)
 
 
 class OpenSegment(NamedTuple):
@@ -35,6 +46,15 @@ class OpenSegment(NamedTuple):
 
     segment: int
     tokens: int
+
+
+class Accepted(NamedTuple):
+    """What an add stored."""
+
+    message_ids: tuple[str, ...]
+    repeated: bool
+    waiting: Waiting
+    """What waits now, these messages included."""
 
 
 class MessageLog:
@@ -50,6 +70,8 @@ class MessageLog:
         messages: Sequence[Message],
         request_id: str | None = None,
         pictures: Sequence[Sequence[tuple[str, bytes]]] = (),
+        *,
+        topic_tokens: int | None = None,
     ) -> Accepted:
         """Make messages durable in one transaction. The same request id stores nothing again.
 
@@ -59,33 +81,40 @@ class MessageLog:
             messages: checked.
             request_id: of the call.
             pictures: reference and file of the images of each message; empty where images are not kept.
+            topic_tokens: the messages are one topic of that many tokens and go to the short-term buffer at once;
+                ``None``: they wait in the sensory buffer until they are cut.
 
         Raises:
             ConflictError: the request id was used for other messages.
         """
         rows = [message_row(message) for message in messages]
-        digest = blake3(json.dumps([conversation, rows], sort_keys=True).encode()).hexdigest()
+        digest = "" if request_id is None else _digest(conversation, rows)
         with self._ledger.write(scope) as tx:
             if request_id is not None:
-                requests = schema.requests
-                key = (requests.c.scope_id == tx.scope_id) & (requests.c.request_id == request_id)
-                known = tx.connection.execute(select(requests).where(key)).first()
+                known = tx.connection.execute(_REQUEST, {"scope": tx.scope_id, "request": request_id}).first()
                 if known is not None:
                     if known.payload_hash != digest:
                         raise ConflictError(
                             f"request id {request_id!r} was used for other messages; use a new one", subject=request_id
                         )
-                    return Accepted(tuple(known.accepted), True)
+                    return Accepted(tuple(known.accepted), True, look(tx.connection, tx.scope_id, conversation))
             common = {"scope_id": tx.scope_id, "conversation": conversation, "revision": tx.revision}
-            statement = insert(schema.messages).returning(_m.seq, sort_by_parameter_order=True)
-            result = tx.connection.execute(statement, [row | common for row in rows])
+            if topic_tokens is not None:
+                common["segment_id"] = _new_segment(tx, conversation, topic_tokens)
+            result = tx.connection.execute(_INSERT, [row | common for row in rows])
             numbers = list(result.scalars())
             ids = tuple(f"m{seq}" for seq in numbers)
             _keep_pictures(tx, numbers, pictures)
             if request_id is not None:
                 values = {"request_id": request_id, "payload_hash": digest, "accepted": list(ids)}
-                tx.connection.execute(insert(schema.requests).values(scope_id=tx.scope_id, **values))
-        return Accepted(ids, False)
+                tx.connection.execute(insert(schema.requests), values | {"scope_id": tx.scope_id})
+            return Accepted(ids, False, look(tx.connection, tx.scope_id, conversation))
+
+    def waiting(self, scope: Scope, conversation: str) -> Waiting:
+        """What of a conversation is not extracted yet."""
+        scope_id = self._ledger.scope_id(scope)
+        with self._ledger.read(str(scope)) as connection:
+            return look(connection, scope_id, conversation)
 
     def get(self, scope: Scope, message_id: str) -> StoredMessage:
         """One message.
@@ -104,21 +133,9 @@ class MessageLog:
     def sensory(self, scope: Scope, conversation: str) -> list[StoredMessage]:
         """Messages of a conversation that belong to no segment yet, in order of arrival."""
         scope_id = self._ledger.scope_id(scope)
-        where = (_m.scope_id == scope_id) & (_m.conversation == conversation) & _m.segment_id.is_(None)
         with self._ledger.read(str(scope)) as connection:
-            rows = connection.execute(select(schema.messages).where(where).order_by(_m.seq))
+            rows = connection.execute(_SENSORY, {"scope": scope_id, "talk": conversation})
             return [message_value(row) for row in rows]
-
-    def buffered(self, scope: Scope, conversation: str) -> int:
-        """Number of messages of a conversation that no batch holds yet."""
-        scope_id = self._ledger.scope_id(scope)
-        waiting = select(_s.segment_id).where(
-            _s.scope_id == scope_id, _s.conversation == conversation, _s.batch_id.is_(None)
-        )
-        where = (_m.scope_id == scope_id) & (_m.conversation == conversation)
-        where &= _m.segment_id.is_(None) | _m.segment_id.in_(waiting)
-        with self._ledger.read(str(scope)) as connection:
-            return int(connection.execute(select(func.count()).select_from(schema.messages).where(where)).scalar_one())
 
     def buffered_conversations(self, scope: Scope) -> list[str]:
         """Conversations of a scope with something in either buffer."""
@@ -153,9 +170,7 @@ class MessageLog:
             if still != len(wanted):
                 return False
             for group, tokens in groups:
-                values = {"scope_id": tx.scope_id, "conversation": conversation, "tokens": tokens}
-                made = tx.connection.execute(insert(schema.segments).values(**values).returning(_s.segment_id))
-                number = made.scalar_one()
+                number = _new_segment(tx, conversation, tokens)
                 for at in range(0, len(group), CHUNK):
                     where = _m.seq.in_(group[at : at + CHUNK]) & (_m.scope_id == tx.scope_id)
                     tx.connection.execute(update(schema.messages).where(where).values(segment_id=number))
@@ -164,18 +179,15 @@ class MessageLog:
     def short_term(self, scope: Scope, conversation: str) -> list[OpenSegment]:
         """Segments of a conversation that belong to no extraction batch yet, in order."""
         scope_id = self._ledger.scope_id(scope)
-        where = (_s.scope_id == scope_id) & (_s.conversation == conversation) & _s.batch_id.is_(None)
-        query = select(_s.segment_id, _s.tokens).where(where).order_by(_s.segment_id)
         with self._ledger.read(str(scope)) as connection:
-            return [OpenSegment(row.segment_id, row.tokens) for row in connection.execute(query)]
+            rows = connection.execute(_SHORT_TERM, {"scope": scope_id, "talk": conversation})
+            return [OpenSegment(row.segment_id, row.tokens) for row in rows]
 
     def segments_of(self, scope: Scope, batch_id: int) -> tuple[TopicSegment, ...]:
         """The segments of an extraction batch with their messages."""
         scope_id = self._ledger.scope_id(scope)
-        inside = select(_s.segment_id).where(_s.scope_id == scope_id, _s.batch_id == batch_id)
-        where = (_m.scope_id == scope_id) & _m.segment_id.in_(inside)
         with self._ledger.read(str(scope)) as connection:
-            rows = connection.execute(select(schema.messages).where(where).order_by(_m.seq))
+            rows = connection.execute(_OF_BATCH, {"scope": scope_id, "batch": batch_id})
             found = [message_value(row) for row in rows]
         by_segment: dict[int, list[StoredMessage]] = {}
         for message in found:
@@ -192,6 +204,15 @@ class MessageLog:
         with self._ledger.read(str(scope)) as connection:
             rows = connection.execute(select(schema.messages).where(where).order_by(_m.seq))
             return [message_value(row) for row in rows]
+
+
+def _digest(conversation: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    return blake3(json.dumps([conversation, rows], sort_keys=True).encode()).hexdigest()
+
+
+def _new_segment(tx: Write, conversation: str, tokens: int) -> int:
+    values = {"scope_id": tx.scope_id, "conversation": conversation, "tokens": tokens}
+    return int(tx.connection.execute(_INSERT_SEGMENT, values).scalar_one())
 
 
 def _keep_pictures(tx: Write, numbers: Sequence[int], pictures: Sequence[Sequence[tuple[str, bytes]]]) -> None:

@@ -127,7 +127,7 @@ class IndexKeeper:
             list(known.messages.values()),
             entries,
             turns=self._turns,
-            extra_links=links,
+            relations=links,
             weights=self._weights,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from lightrag.retrieval.graph import Chain, Link, LinkGraph
 from lightrag.retrieval.lexical import K1, B, LexicalIndex
 from lightrag.retrieval.links import shared_name_links
 from lightrag.retrieval.turns import indexed_text, telling
+from lightrag.types import Chunk
 
 BACKGROUND = 256
 """Rows that stand for "an arbitrary memory" when a similarity is judged."""
@@ -37,25 +39,71 @@ _SAMPLED = 40
 """Messages from which the language is told."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MemoryView:
-    """Immutable and safe to share between threads."""
+    """Immutable and safe to share between threads. What only a search reads is derived by the first one."""
 
     revision: int
     rows: tuple[Row, ...]
-    places: Mapping[int, int] = field(repr=False)
-    """Row of each item number."""
-    lexical: LexicalIndex = field(repr=False)
-    graph: LinkGraph = field(repr=False)
-    columns: MetadataColumns = field(repr=False)
-    speakers: Speakers = field(repr=False)
-    background: tuple[int, ...] = field(repr=False)
-    """Item numbers of some rows from all over the memory."""
-    telling: Scores = field(repr=False)
-    """How much each row can tell, in (0, 1]: a message that only asks, or hardly says anything, answers little."""
+    messages: Sequence[StoredMessage] = field(repr=False)
+    """All messages of the user, those that are no rows included."""
+    relations: Sequence[tuple[str, str, str, float]] = field(default=(), repr=False)
+    """Between entries, as (from entry, to entry, label, weight)."""
+    weights: LexicalWeights = field(default_factory=LexicalWeights)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def places(self) -> Mapping[int, int]:
+        """Row of each item number."""
+        return {row.item: place for place, row in enumerate(self.rows)}
+
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """BM25 over the rows."""
+        language = _language(self.messages)
+        texts = [indexed_text("", row.text, row.asked) for row in self.rows]
+        return LexicalIndex.build(texts, [language] * len(texts), k1=self.weights.k1, b=self.weights.b)
+
+    @cached_property
+    def columns(self) -> MetadataColumns:
+        """What filters look at."""
+        return MetadataColumns(self._chunks())
+
+    @cached_property
+    def graph(self) -> LinkGraph:
+        """Rows that follow each other, and links between others."""
+        chunks = self._chunks()
+        chain = Chain.of([row.session for row in self.rows], [each.tokens for each in chunks])
+        ids = {row.entry.entry_id: place for place, row in enumerate(self.rows)}
+        relations = [
+            Link(ids[source], ids[target], "relation", weight, label)
+            for source, target, label, weight in self.relations
+            if source in ids and target in ids and source != target
+        ]
+        links = [*shared_name_links(chunks, self.lexical), *_answers(self.rows), *relations]
+        return LinkGraph.build(chain, links)
+
+    @cached_property
+    def speakers(self) -> Speakers:
+        """Who takes part."""
+        return Speakers.of(stored.message for stored in self.messages)
+
+    @cached_property
+    def background(self) -> tuple[int, ...]:
+        """Item numbers of some rows from all over the memory."""
+        count = len(self.rows)
+        sample = random.Random(0).sample(range(count), min(BACKGROUND, count))  # noqa: S311  # no secret
+        return tuple(self.rows[place].item for place in sample)
+
+    @cached_property
+    def telling(self) -> Scores:
+        """How much each row can tell, in (0, 1]: a message that only asks, or hardly says anything, answers little."""
+        return np.array([_telling(row) for row in self.rows], np.float32)
+
+    def _chunks(self) -> tuple[Chunk, ...]:
+        return tuple(chunk(row, place) for place, row in enumerate(self.rows))
 
 
 def build_view(
@@ -64,44 +112,21 @@ def build_view(
     entries: Sequence[MemoryEntry],
     *,
     turns: bool,
-    extra_links: Sequence[tuple[str, str, str, float]] = (),
+    relations: Sequence[tuple[str, str, str, float]] = (),
     weights: LexicalWeights = LexicalWeights(),  # noqa: B008  # immutable
 ) -> MemoryView:
-    """Derive everything that is searched in memory from a user's messages and entries.
+    """Lay out a user's messages and entries.
 
     Args:
         revision: of the history that they were read at.
         messages: all of them.
         entries: all that are not deleted.
         turns: whether messages that were extracted stay rows of their own.
-        extra_links: relations between entries as (from entry, to entry, label, weight).
+        relations: between entries, as (from entry, to entry, label, weight).
         weights: of BM25.
     """
     rows = build_rows(messages, entries, turns=turns)
-    language = _language(messages)
-    texts = [indexed_text("", row.text, row.asked) for row in rows]
-    lexical = LexicalIndex.build(texts, [language] * len(rows), k1=weights.k1, b=weights.b)
-    chunks = tuple(chunk(row, place) for place, row in enumerate(rows))
-    chain = Chain.of([row.session for row in rows], [each.tokens for each in chunks])
-    ids = {row.entry.entry_id: place for place, row in enumerate(rows)}
-    relations = [
-        Link(ids[source], ids[target], "relation", weight, label)
-        for source, target, label, weight in extra_links
-        if source in ids and target in ids and source != target
-    ]
-    links = [*shared_name_links(chunks, lexical), *_answers(rows), *relations]
-    sample = random.Random(0).sample(range(len(rows)), min(BACKGROUND, len(rows)))  # noqa: S311  # no secret
-    return MemoryView(
-        revision,
-        tuple(rows),
-        {row.item: place for place, row in enumerate(rows)},
-        lexical,
-        LinkGraph.build(chain, links),
-        MetadataColumns(chunks),
-        Speakers.of(stored.message for stored in messages),
-        tuple(rows[place].item for place in sample),
-        np.array([_telling(row) for row in rows], np.float32),
-    )
+    return MemoryView(revision, tuple(rows), messages, relations, weights)
 
 
 def _answers(rows: Sequence[Row]) -> Iterator[Link]:
