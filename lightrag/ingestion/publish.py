@@ -6,7 +6,7 @@ here or elsewhere. So what this process holds grows with the number of documents
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -24,12 +24,12 @@ from lightrag.ingestion.recipe import StageKeys
 from lightrag.ingestion.staged_rows import chunk_table
 from lightrag.ingestion.states import Failure, read_head
 from lightrag.storage import tables
-from lightrag.storage.artifacts import CorpusLog
 from lightrag.storage.commits import Commit, FileEntry, Role
 from lightrag.storage.objects import MIB
+from lightrag.storage.table_files import TableFiles
 
 FILE_BYTES = 64 * MIB
-"""Chunk rows in memory before a file is written."""
+"""Rows in one file, as they are in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +133,21 @@ class Publisher:
 
     def _write_tables(self) -> None:
         """Write chunk files, and documents files that say what changes."""
-        chunks = _Files(self._log, "chunks", self._chunk_name)
-        documents = _Files(self._log, "documents", lambda number: f"documents-{number:05d}.parquet")
-        for staged, rows in self._passed():
-            documents.add(tables.documents_to_table(rows))
-            if any(row.chunks for row in rows):
-                chunks.add(chunk_table(staged, rows))
-        gone = [document for document in self._gone() if document.keys]
-        documents.add(
-            tables.documents_to_table(
-                [tables.DocumentRow(each.document_id, "", source=each.source, deleted=True) for each in gone]
+        with (
+            TableFiles(self._log, "chunks", self._chunk_name, FILE_BYTES) as chunks,
+            TableFiles(self._log, "documents", _documents_name, FILE_BYTES) as documents,
+        ):
+            for staged, rows in self._passed():
+                documents.add(tables.documents_to_table(rows))
+                if any(row.chunks for row in rows):
+                    chunks.add(chunk_table(staged, rows))
+            gone = [document for document in self._gone() if document.keys]
+            documents.add(
+                tables.documents_to_table(
+                    [tables.DocumentRow(each.document_id, "", source=each.source, deleted=True) for each in gone]
+                )
             )
-        )
-        self._added += [*chunks.done(), *documents.done()]
+            self._added += [*chunks.done(), *documents.done()]
 
     def _chunk_name(self, number: int) -> str:
         # File order is reading order, so names count up through versions and within them.
@@ -242,32 +244,8 @@ class Publisher:
         return len(rows)
 
 
-class _Files:
-    """Collects tables into files of about ``FILE_BYTES`` in memory."""
-
-    def __init__(self, log: CorpusLog, role: tables.TableName, name: Callable[[int], str]) -> None:
-        self._log = log
-        self._role: tables.TableName = role
-        self._name = name
-        self._waiting: list[pa.Table] = []
-        self._entries: list[FileEntry] = []
-
-    def add(self, table: pa.Table) -> None:
-        if table.num_rows:
-            self._waiting.append(table)
-        if sum(each.nbytes for each in self._waiting) >= FILE_BYTES:
-            self._write()
-
-    def done(self) -> list[FileEntry]:
-        """Write what waits, and return all files."""
-        if self._waiting:
-            self._write()
-        return self._entries
-
-    def _write(self) -> None:
-        whole = pa.concat_tables(self._waiting)  # pieces as they are: joining them would hold everything twice
-        self._entries.append(tables.write_table(self._log, self._role, self._name(len(self._entries)), whole))
-        self._waiting = []
+def _documents_name(number: int) -> str:
+    return f"documents-{number:05d}.parquet"
 
 
 __all__ = ["FILE_BYTES", "Outcome", "Publisher"]

@@ -7,7 +7,7 @@ a rewritten documents row keeps the version that it speaks for, and so never hid
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
@@ -16,6 +16,7 @@ from lightrag.storage import tables
 from lightrag.storage.artifacts import Change, Commit, CorpusLog, FileEntry
 from lightrag.storage.liveness import dead_rows, live_chunks, live_documents, live_rows
 from lightrag.storage.objects import MIB
+from lightrag.storage.table_files import TableFiles
 from lightrag.storage.transfer import parallel_files
 
 TARGET_BYTES = 128 * MIB
@@ -52,7 +53,7 @@ def compact(
         documents = _document_files(log, base, keys.num_rows, max_dead_share, max_small_files)
         if not chunks and not documents:
             return None
-        added = [*_rewrite(log, live_chunks(log, base, documents=keys, files=chunks), "chunks")]
+        added = _rewrite(log, live_chunks(log, base, documents=keys, files=chunks), "chunks")
         if documents:
             added += _rewrite(log, [live_documents(log, base)], "documents")
         removed = [*chunks, *documents]
@@ -93,17 +94,11 @@ def _chunk_files(
     return [entry for entry in entries if entry.path in chosen]
 
 
-def _rewrite(
-    log: CorpusLog, pieces: Iterator[pa.Table] | Sequence[pa.Table], role: tables.TableName
-) -> Iterator[FileEntry]:
-    collected: list[pa.Table] = []
-    for piece in pieces:
-        collected.append(piece)
-        if sum(table.nbytes for table in collected) >= TARGET_BYTES:
-            yield tables.write_table(log, role, "compacted.parquet", pa.concat_tables(collected))
-            collected = []
-    if any(table.num_rows for table in collected):
-        yield tables.write_table(log, role, "compacted.parquet", pa.concat_tables(collected))
+def _rewrite(log: CorpusLog, pieces: Iterable[pa.Table], role: tables.TableName) -> list[FileEntry]:
+    with TableFiles(log, role, lambda _: "compacted.parquet", TARGET_BYTES) as files:
+        for piece in pieces:
+            files.add(piece)
+        return files.done()
 
 
 __all__ = ["TARGET_BYTES", "compact"]

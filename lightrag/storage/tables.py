@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -225,18 +226,27 @@ def _table_with_vectors(
 def to_parquet(table: pa.Table) -> pa.Buffer:
     """Write a table as one Parquet file, to be handed to :meth:`CorpusLog.write_file`."""
     sink = pa.BufferOutputStream()
-    # Dictionaries help only where values repeat; of vectors only the exponents compress, once they lie together.
-    repeated = [name for name in table.column_names if name not in ("embedding", "text", "chunk_id")]
-    encoding = {"embedding.list.element": "BYTE_STREAM_SPLIT"} if "embedding" in table.column_names else None
-    pq.write_table(
-        table,
-        sink,
-        compression=COMPRESSION,
-        row_group_size=ROW_GROUP_ROWS,
-        use_dictionary=repeated,
-        column_encoding=encoding,
-    )
+    with pq.ParquetWriter(sink, table.schema, **_layout(table.schema)) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
+
+
+def parquet_writer(path: Path, wanted: pa.Schema, table: TableName) -> pq.ParquetWriter:
+    """Open a Parquet file of a table, to be written a row group at a time and closed.
+
+    Raises:
+        ArtifactError: the columns are not those of the table.
+        OSError: the file cannot be written.
+    """
+    require(wanted, table)
+    return pq.ParquetWriter(str(path), wanted, **_layout(wanted))
+
+
+def _layout(columns: pa.Schema) -> dict[str, Any]:
+    # Dictionaries help only where values repeat; of vectors only the exponents compress, once they lie together.
+    repeated = [name for name in columns.names if name not in ("embedding", "text", "chunk_id")]
+    encoding = {"embedding.list.element": "BYTE_STREAM_SPLIT"} if "embedding" in columns.names else None
+    return {"compression": COMPRESSION, "use_dictionary": repeated, "column_encoding": encoding}
 
 
 def from_parquet(
@@ -287,6 +297,7 @@ __all__ = [
     "gists_to_table",
     "metadata_from_json",
     "metadata_to_json",
+    "parquet_writer",
     "read_table",
     "require",
     "schema",

@@ -109,9 +109,11 @@ def running(home: Path, proxy: str = "serve") -> Iterator[Service]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests of a service one after the other, so that no two services are up at a time.
 
-    Even an idle one takes a third of a core and two gigabytes, which slows whatever runs beside it.
+    Even an idle one takes a third of a core and two gigabytes, which slows whatever runs beside it. A test that stops
+    its service comes last in its file.
     """
     folder = Path(__file__).parent
+    files = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
 
     def turn(item: pytest.Item) -> int:
         if folder not in item.path.parents:
@@ -121,7 +123,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         call = getattr(item, "callspec", None)
         return 2 + PROXIES.index(call.params.get("service", PROXIES[0]) if call else PROXIES[0])
 
-    items.sort(key=turn)
+    items.sort(key=lambda item: (turn(item), files[item.path], item.get_closest_marker("stops_service") is not None))
 
 
 @pytest.fixture(scope="package")

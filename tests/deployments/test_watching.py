@@ -165,6 +165,7 @@ def test_memory_in_use_adds_replicas_which_go_when_it_is_not_used_any_more(watch
     assert eventually(lambda: watched.replicas("retrieval") == 1)
 
 
+@pytest.mark.stops_service
 def test_tokens_in_hand_add_replicas_and_a_stopped_service_ends_what_it_has_begun(watched: Watched) -> None:
     model = watched.model
     answers: list[httpx.Response] = []
@@ -193,6 +194,3 @@ def test_tokens_in_hand_add_replicas_and_a_stopped_service_ends_what_it_has_begu
         assert not model.left.is_set()
     finally:
         model.seconds = 0.0
-        started = watched.service.lightrag("up")
-    assert started.returncode == 0, started.stderr
-    assert eventually(watched.ready, within=180)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pyarrow.compute as pc
 import pytest
 
 from lightrag.errors import ConflictError
-from lightrag.storage import compaction, tables
+from lightrag.storage import compaction
 from lightrag.storage.artifacts import Change, CorpusLog, FileEntry
 from lightrag.storage.compaction import compact
 from lightrag.storage.liveness import live_chunks
@@ -62,16 +63,16 @@ class TestCompaction:
     ) -> None:
         memory_log.commit(None, add=write(memory_log, "one", dict.fromkeys("abc", 3)))
         memory_log.commit_rebasing(lambda base: Change(write(memory_log, "two", {"a": 1, "b": 1})))
-        original, choice = tables.write_table, random.Random(seed)
+        original, choice = memory_log.write_file, random.Random(seed)
         meanwhile = [write(memory_log, "three", {"a": 2, "d": 1}, {"c"})]
 
-        def interrupted(*arguments: object) -> FileEntry:
+        def interrupted(*arguments: Any, **rows: int) -> FileEntry:
             if meanwhile and choice.random() < 0.6:
                 entries = meanwhile.pop()
                 CorpusLog(memory_log.store, CORPUS).commit_rebasing(lambda base: Change(entries))
-            return original(*arguments)  # type: ignore[arg-type]
+            return original(*arguments, **rows)
 
-        monkeypatch.setattr(compaction.tables, "write_table", interrupted)
+        monkeypatch.setattr(memory_log, "write_file", interrupted)
         compact(memory_log)
         for entries in meanwhile:
             memory_log.commit_rebasing(lambda base, entries=entries: Change(entries))  # type: ignore[misc]
@@ -83,14 +84,14 @@ class TestCompaction:
     ) -> None:
         memory_log.commit(None, add=write(memory_log, "one", {"a": 9}))
         memory_log.commit_rebasing(lambda base: Change(write(memory_log, "two", {"a": 1})))
-        original = tables.write_table
+        original = memory_log.write_file
 
-        def interrupted(*arguments: object) -> FileEntry:
-            monkeypatch.setattr(compaction.tables, "write_table", original)
+        def interrupted(*arguments: Any, **rows: int) -> FileEntry:
+            monkeypatch.setattr(memory_log, "write_file", original)
             compact(CorpusLog(memory_log.store, CORPUS))
-            return original(*arguments)  # type: ignore[arg-type]
+            return original(*arguments, **rows)
 
-        monkeypatch.setattr(compaction.tables, "write_table", interrupted)
+        monkeypatch.setattr(memory_log, "write_file", interrupted)
         with pytest.raises(ConflictError, match="were rewritten by somebody else"):
             compact(memory_log)
         assert memory_log.newest_version() == 3
