@@ -105,6 +105,8 @@ class TableFiles:
         self._entries.append(self._log.write_file(self._role, name, self._path, rows=self._rows))
         self._path.unlink()
         self._bytes = self._rows = 0
+        # Allocators keep what is freed, so a process that writes many files would hold a piece of each.
+        pa.default_memory_pool().release_unused()
 
 
 def _full(error: OSError) -> BackendError:
