@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from lightrag import Engine
 from lightrag.config import Settings, load_settings
-from lightrag.errors import ArtifactError, ConfigurationError, LimitError, NotFoundError
+from lightrag.errors import ArtifactError, BackendError, ConfigurationError, LimitError, NotFoundError
 from lightrag.memory import corpus_memory, kv_recall
 from lightrag.memory.base import RecallRequest, Recollection
 from lightrag.memory.corpus_holding import LocalMemories
@@ -222,6 +223,10 @@ async def test_from_documents_to_clues_of_their_memory(folder: Path, texts: Text
         assert direct.notes[0].startswith("recalled from 1 of ")
 
 
+def children(name: str) -> list[psutil.Process]:
+    return [each for each in psutil.Process().children(recursive=True) if name in " ".join(each.cmdline())]
+
+
 @pytest.mark.slow
 @pytest.mark.vllm
 @pytest.mark.timeout(300)
@@ -246,8 +251,16 @@ async def test_vllm_recalls_what_transformers_recalls(tmp_path: Path, monkeypatc
     try:
         await there.warm()
         found = await there.recall(request)
+        (engine_process,) = children("EngineCore")
+        engine_process.kill()
+        async with asyncio.timeout(60):
+            with pytest.raises(BackendError, match="has died"):
+                await there.recall(request)
+            with pytest.raises(BackendError, match="has died"):
+                await there.check_health()
     finally:
         await there.close()
+    assert not children("EngineCore")
     assert found.clues == expected.clues
     assert found.clues
     assert found.notes == expected.notes
