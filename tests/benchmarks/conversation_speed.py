@@ -216,9 +216,9 @@ def _our_adding(facts: Sequence[str], folder: Path, embedder: Embedder, *, turns
     memory = LightMemory.from_config(
         {"embedding_retriever": store, "retrieve_turns": turns_too}, embedder=embedder, language_model=model
     )
-    # Both sides start with open stores and loaded libraries.
+    # Both sides start with loaded libraries and with the store of this user open.
     warm = {"role": "user", "content": "I am warming up.", "time_stamp": "2024-01-01"}
-    memory.for_user("warm", "up").add_memory(warm, force_extract=True)
+    memory.add_memory(warm, force_extract=True)
     model.seconds = 0.0
     begun = time.perf_counter()
     for n, fact in enumerate(facts):
