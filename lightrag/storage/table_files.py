@@ -7,6 +7,7 @@ files and are stored from there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -53,7 +54,8 @@ class TableFiles:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # a full disk was told already; the file goes with its folder
+                self._writer.close()
         if self._folder is not None:
             self._folder.cleanup()
 

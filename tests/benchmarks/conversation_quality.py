@@ -91,9 +91,9 @@ class Row:
 
 
 ROWS = (
-    Row("turns, dense", "embedding", extract=False, spread=False),
-    Row("turns, BM25", "context", extract=False, spread=False),
-    Row("turns, hybrid", "hybrid", extract=False, spread=False),
+    Row("turns, dense", "embedding", extract=False, spread=False, answers=True),
+    Row("turns, BM25", "context", extract=False, spread=False, answers=True),
+    Row("turns, hybrid", "hybrid", extract=False, spread=False, answers=True),
     Row("turns, hybrid + links", "hybrid", extract=False, answers=True),
     Row("entries, hybrid + links", "hybrid", extract=True, answers=True),
     Row("entries, consolidated", "hybrid", extract=True, consolidate=True, answers=True),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +167,17 @@ def test_one_engine_serves_recall_and_generation(service: Service, client: opena
 
 
 def engines(service: Service) -> list[psutil.Process]:
-    """The processes in which engines compute."""
+    """The processes in which engines of a service compute, whoever their parents are by now."""
     found = process.find(load_settings(home=service.home))
     assert found is not None
-    family = psutil.Process(found.pid).children(recursive=True)
-    return [each for each in family if "EngineCore" in " ".join(each.cmdline())]
+    computing = []
+    for each in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            # The service is the leader of a session of its own.
+            ours = os.getsid(each.pid) == found.pid
+            if ours and "EngineCor" in f"{each.name()} {each.cmdline()}" and each.status() != psutil.STATUS_ZOMBIE:
+                computing.append(each)
+    return computing
 
 
 async def test_an_engine_that_dies_is_replaced_and_no_answer_is_wrong_meanwhile(service: Service) -> None:
