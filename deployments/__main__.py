@@ -58,7 +58,8 @@ def _threads(settings: Settings) -> int:
     replicas would wait for each other: on two cores, two threads each answered 4.4 questions a second of a burst, one
     thread each 16.
     """
-    models = (settings.memory.model, settings.compression.model, *settings.compression.models.values())
+    compression = settings.compression
+    models = (settings.memory.model, compression.model, compression.importance_model, *compression.models.values())
     local = settings.generator.backend in ("transformers", "vllm") or any(models)
     return (os.cpu_count() or 1) if local else 1
 

@@ -57,7 +57,7 @@ def test_rows_keep_their_order_over_files_and_groups(pieces: list[int], file_byt
     assert [entry.name for entry in entries] == [by_number(number) for number in range(len(entries))]
     assert [entry.rows for entry in entries] == [table.num_rows for table in stored]
     assert [name for table in stored for name in table["document_id"].to_pylist()] == names
-    # Every file but the last is full, and holds no more than the piece that filled it.
+    # Every file but the last is full.
     assert all(table.nbytes >= file_bytes for table in stored[:-1])
 
 
