@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 _DRAIN_LOOKS_SECONDS = 0.1
-# Logical CPUs are only for placement; replicas share the machine's real ones.
-_LOGICAL_CPUS = 16
-_OBJECT_STORE_BYTES = 200 * 1024**2
 # Room for the evidence of the largest budget that a request may ask for; Ray's own limit is 4 MiB.
 _LARGEST_MESSAGE_BYTES = 128 * 1024**2
 _HEADER_BYTES = 64 * 1024
@@ -100,16 +97,9 @@ def _serve(settings: Settings, stopped: threading.Event) -> None:
     from ray import serve
 
     from deployments.app import APPLICATION, build
+    from deployments.node import start_node
 
-    ray.init(
-        address="local",
-        num_cpus=_LOGICAL_CPUS,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        namespace="lightrag",
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-    )
+    start_node()
     # Ray has put its own handlers in place, which would end this process before what has begun could end.
     _listen(stopped)
     try:

@@ -1,4 +1,4 @@
-"""Local sentence encoders, through sentence-transformers. The default embedder of the library.
+"""Local sentence encoders in the layout of sentence-transformers. The default embedder of the library.
 
 It knows nothing of indexes or chunks. Loading the tokenizer and the limits does not load torch; embedding does.
 """
@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from lightrag.errors import BackendError, ConfigurationError, LimitError, UsageError
+from lightrag.errors import ConfigurationError, LimitError, UsageError
 from lightrag.models.base import FloatMatrix
-from lightrag.models.files import BUNDLED_EMBEDDER, model_fingerprint, quiet_loading, resolve_model
+from lightrag.models.files import BUNDLED_EMBEDDER, model_fingerprint, resolve_model
+from lightrag.models.sentence_encoder import Encoder, open_encoder, read_object
 from lightrag.models.tokenization import HuggingFaceTokenizer
 from lightrag.models.vectors import unit_rows
 
@@ -90,7 +91,7 @@ class SentenceTransformerEmbedder:
         # Threads of its own, because torch begins anew in every thread that it has not run in: 20 ms each on a CPU.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="embedder")
         self._loading = threading.Lock()
-        self._encoder: _Encoder | None = None
+        self._encoder: Encoder | None = None
         self._closed = False
 
     # --- What the files say, without torch ----------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class SentenceTransformerEmbedder:
 
     @cached_property
     def _prefixes(self) -> dict[Kind, str]:
-        own = _read(self.folder / "config_sentence_transformers.json").get("prompts") or {}
+        own = read_object(self.folder / "config_sentence_transformers.json").get("prompts") or {}
         return {
             "query": self._query_prefix or own.get("query") or "",
             "document": self._document_prefix or own.get("document") or own.get("passage") or "",
@@ -209,12 +210,12 @@ class SentenceTransformerEmbedder:
             windows += [_Window(index, [*before, *piece, *behind] or [0]) for piece in pieces]
         return windows
 
-    def _loaded(self) -> _Encoder:
+    def _loaded(self) -> Encoder:
         with self._loading:
             if self._closed:
                 raise UsageError(f"embedder {self.name!r} is closed; open a new one", subject=self.name)
             if self._encoder is None:
-                self._encoder = _Encoder(self.name, self.folder, self._device)
+                self._encoder = open_encoder(self.name, self.folder, self._device)
             return self._encoder
 
 
@@ -222,48 +223,6 @@ class _Window(NamedTuple):
     text: int
     """Index of the text this is a part of, mostly the whole."""
     ids: list[int]
-
-
-class _Encoder:
-    """The loaded model: token ids in, vectors out."""
-
-    def __init__(self, name: str, folder: Path, device: str) -> None:
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.base.modules import Transformer
-
-        try:
-            with quiet_loading():
-                self._model: Any = SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise BackendError(f"embedder {name!r} cannot be loaded on {device!r}: {error}", subject=name) from error
-        if not isinstance(self._model[0], Transformer):
-            raise ConfigurationError(
-                f"embedder {name!r} is a {type(self._model[0]).__name__}, not a transformer encoder", subject=name
-            )
-        self._name = name
-        self._padding = self._model.tokenizer.pad_token_id or 0
-        self._left = self._model.tokenizer.padding_side == "left"
-        self.dimension: int = self._model.get_embedding_dimension()
-
-    def forward(self, batch: list[list[int]], *, prompt_length: int) -> FloatMatrix:
-        """Embed token ids of similar length; returns (len(batch), dimension)."""
-        import torch
-
-        longest = max(map(len, batch))
-        ids = torch.full((len(batch), longest), self._padding)
-        mask = torch.zeros_like(ids)
-        for row, tokens in enumerate(batch):
-            place = slice(longest - len(tokens), longest) if self._left else slice(len(tokens))
-            ids[row, place] = torch.tensor(tokens)
-            mask[row, place] = 1
-        features: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-        features = {name: tensor.to(self._model.device) for name, tensor in features.items()}
-        try:
-            with torch.inference_mode():
-                output = self._model({**features, "prompt_length": prompt_length, "modality": "text"})
-        except RuntimeError as error:  # out of memory, a lost device
-            raise BackendError(f"embedder {self._name!r} failed: {error}", subject=self._name) from error
-        return np.asarray(output["sentence_embedding"].float().cpu().numpy())
 
 
 def _batches(windows: list[_Window], batch_tokens: int) -> Iterator[list[_Window]]:
@@ -287,23 +246,15 @@ def _cut(ids: list[int], longest: int) -> list[list[int]]:
 
 def _window(folder: Path) -> int:
     """Tokens that the model reads, special tokens included, as sentence-transformers would derive it."""
-    stated = _read(folder / "sentence_bert_config.json").get("max_seq_length")
-    positions = _read(folder / "config.json").get("max_position_embeddings")
-    limits = [stated or _read(folder / "tokenizer_config.json").get("model_max_length"), positions]
+    stated = read_object(folder / "sentence_bert_config.json").get("max_seq_length")
+    positions = read_object(folder / "config.json").get("max_position_embeddings")
+    limits = [stated or read_object(folder / "tokenizer_config.json").get("model_max_length"), positions]
     known = [int(limit) for limit in limits if limit and limit > 0]
     if not known:
         raise ConfigurationError(
             f"model {str(folder)!r} does not say how many tokens it reads; set embedder.max_tokens", subject=str(folder)
         )
     return min(known)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise BackendError(f"model file {str(path)!r} cannot be read: {error}", subject=str(path)) from error
-    return content if isinstance(content, dict) else {}
 
 
 __all__ = ["LANGUAGES", "SentenceTransformerEmbedder"]
