@@ -18,6 +18,8 @@ class EmbedderSettings(Section):
     batch_tokens: int = Field(default=8192, ge=1)
     """Upper bound of padded tokens in one forward pass."""
     device: str = "cpu"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of a local model's weights; ``auto`` is the checkpoint's own. Vectors of one corpus share it."""
     query_prefix: str = ""
     document_prefix: str = ""
     base_url: str = ""

@@ -19,11 +19,24 @@ def run_sync(work: Coroutine[Any, Any, Result]) -> Result:
         UsageError: the caller runs inside an event loop already, which this would block; it should await ``.aio``.
     """
     try:
+        refuse_inside_loop()
+    except UsageError:
+        work.close()
+        raise
+    return run_blocking(work)
+
+
+def refuse_inside_loop() -> None:
+    """Refuse to block an event loop.
+
+    Raises:
+        UsageError: the caller runs inside one.
+    """
+    try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return run_blocking(work)
-    work.close()
+        return
     raise UsageError("this is a blocking call inside an event loop: await the method of the same name on '.aio'")
 
 
-__all__ = ["run_sync"]
+__all__ = ["refuse_inside_loop", "run_sync"]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from lightrag.conversation._sync import run_sync
+from lightrag.conversation.adding import read_call
 from lightrag.conversation.assembly import open_engine
 from lightrag.conversation.configuration import read_configuration
 from lightrag.conversation.engine import Engine
@@ -96,18 +97,18 @@ class LightMemory:
         extract_seconds: float | None = None,
     ) -> AddReport:
         """Accept messages; see :meth:`ConversationMemory.add_memory`."""
-        return run_sync(
-            self.aio.add_memory(
-                messages,
-                force_segment=force_segment,
-                force_extract=force_extract,
-                METADATA_GENERATE_PROMPT=METADATA_GENERATE_PROMPT,
-                boundmem_tags=boundmem_tags,
-                conversation=conversation,
-                request_id=request_id,
-                extract_seconds=extract_seconds,
-            )
+        call = read_call(
+            messages,
+            self._engine.options.intake,
+            force_segment=force_segment,
+            force_extract=force_extract,
+            instructions=METADATA_GENERATE_PROMPT,
+            tags=boundmem_tags,
+            conversation=conversation,
+            request_id=request_id,
+            seconds=extract_seconds,
         )
+        return self.aio.adding.add_blocking(call)
 
     def flush(self) -> AddReport:
         """Extract everything that waits; see :meth:`ConversationMemory.flush`."""

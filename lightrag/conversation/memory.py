@@ -7,22 +7,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from lightrag.conversation.adding import Adding, Forcing, consolidated
+from lightrag.conversation.adding import Adding, consolidated, read_call
 from lightrag.conversation.answering import Answering
 from lightrag.conversation.arguments import (
-    conversation_name,
-    instructions_of,
     positive,
-    request_name,
     share,
-    tag_names,
 )
 from lightrag.conversation.context import prompt_block
 from lightrag.conversation.editing import withdraw_entry
 from lightrag.conversation.engine import Engine
 from lightrag.conversation.graph import MemoryGraph, build_graph
 from lightrag.conversation.index.search import Strategy
-from lightrag.conversation.intake import read_messages
 from lightrag.conversation.searching import Searching
 from lightrag.conversation.summaries import RelatedFrom, SummaryOptions, SummaryReport
 from lightrag.conversation.types import (
@@ -52,7 +47,7 @@ class ConversationMemory:
     def __init__(self, engine: Engine, scope: Scope) -> None:
         self.engine = engine
         self.scope = scope
-        self._adding = Adding(engine, scope)
+        self.adding = Adding(engine, scope)
         self._searching = Searching(engine, scope)
         self._answering = Answering(engine, scope, self._searching)
 
@@ -88,19 +83,22 @@ class ConversationMemory:
             BackendError: the history failed; nothing of the call was stored. Failures of models and of the vector store
                 are no errors here: the work is queued and reported.
         """
-        intake = read_messages(messages, tags=tag_names(boundmem_tags), rules=self.engine.options.intake)
-        return await self._adding.add(
-            intake,
-            conversation_name(conversation),
-            force=Forcing(force_segment, force_extract),
-            instructions=instructions_of(METADATA_GENERATE_PROMPT),
-            request_id=request_name(request_id),
+        call = read_call(
+            messages,
+            self.engine.options.intake,
+            force_segment=force_segment,
+            force_extract=force_extract,
+            instructions=METADATA_GENERATE_PROMPT,
+            tags=boundmem_tags,
+            conversation=conversation,
+            request_id=request_id,
             seconds=extract_seconds,
         )
+        return await self.adding.add(call)
 
     async def flush(self) -> AddReport:
         """Extract everything that waits in buffers or in the queue, in all conversations of this user."""
-        return await self._adding.flush()
+        return await self.adding.flush()
 
     # --- Consolidation ------------------------------------------------------------------------------------------------
 

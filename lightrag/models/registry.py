@@ -42,6 +42,7 @@ def _sentence_transformers(settings: EmbedderSettings) -> Embedder:
         settings.model,
         batch_tokens=settings.batch_tokens,
         device=settings.device,
+        dtype=settings.dtype,
         query_prefix=settings.query_prefix,
         document_prefix=settings.document_prefix,
         max_tokens=settings.max_tokens,

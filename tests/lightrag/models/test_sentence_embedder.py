@@ -108,6 +108,7 @@ def test_the_fingerprint_follows_weights_configuration_and_prefixes(tmp_path: Pa
     bundled = SentenceTransformerEmbedder().fingerprint
     assert SentenceTransformerEmbedder(str(model)).fingerprint == bundled
     assert SentenceTransformerEmbedder(query_prefix="query: ").fingerprint != bundled
+    assert SentenceTransformerEmbedder(dtype="bfloat16").fingerprint != bundled
     with (model / "model.safetensors").open("r+b") as weights:
         weights.seek(-1, 2)
         weights.write(b"\x01")

@@ -44,6 +44,15 @@ def test_pooled_vectors_equal_those_of_sentence_transformers(model: Path, poolin
     np.testing.assert_allclose(_unit(encoder.forward(BATCH, prompt_length=0)), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("pooling", [{"pooling_mode": "mean"}, {"pooling_mode": "max"}])
+def test_half_precision_changes_vectors_hardly(model: Path, pooling: dict[str, Any]) -> None:
+    exact, half = (_unit(open_encoder("m", pooled(model, **pooling), "cpu", dtype).forward(BATCH, prompt_length=0))
+                   for dtype in ("auto", "bfloat16"))  # fmt: skip
+    assert half.dtype == np.float32
+    assert np.abs(half - exact).max() > 0
+    assert (half * exact).sum(axis=1).min() > 0.999
+
+
 @pytest.mark.parametrize(
     "pooling",
     [
