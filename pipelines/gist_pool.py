@@ -20,24 +20,15 @@ from lightrag.config import Settings
 from lightrag.errors import ConfigurationError
 from lightrag.ingestion.gist_prompts import GistPrompts
 from lightrag.ingestion.line import Line, Receipt, Unit
-from lightrag.ingestion.states import DocumentState
+from lightrag.ingestion.states import DocumentState, StageName
 from lightrag.models import open_language_model
 from lightrag.models.vllm_model import VllmLanguageModel
-from pipelines.stations import (
-    RETRIES,
-    Pool,
-    blocks,
-    configure,
-    count_attempts,
-    require_patience,
-    results,
-    run_on_ray,
-    through,
-)
+from pipelines.attempts import RETRIES, count_attempts, require_patience
+from pipelines.stations import Pool, blocks, configure, results, run_on_ray, through
 
 BATCH_PROMPTS: Final = 64
 """Prompts that an engine is given at a time; it works on several batches at once."""
-_HELPERS: Final = Pool(("gist",), 1, cpus=0.25)
+_HELPERS: Final[Pool[StageName]] = Pool(("gist",), 1, cpus=0.25)
 """Workers that write prompts, and those that read answers: engines need many times as long."""
 _PROMPTS: Final = pa.schema(
     {
@@ -51,7 +42,7 @@ _PROMPTS: Final = pa.schema(
 """One row is one prompt of a task; ``prompts`` says how many the task has."""
 
 
-def run_with_engines(units: Sequence[Unit], line: Line, pools: Sequence[Pool]) -> Iterator[Receipt]:
+def run_with_engines(units: Sequence[Unit], line: Line, pools: Sequence[Pool[StageName]]) -> Iterator[Receipt]:
     """Bring units through all stages on the connected cluster, gists by engines; receipts come as units finish.
 
     Args:

@@ -6,14 +6,12 @@ No business logic: what a station does is :class:`lightrag.ingestion.line.Statio
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import pyarrow as pa
 import ray.data
-from blake3 import blake3
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError, RayTaskError
 
@@ -25,21 +23,23 @@ from lightrag.ingestion.line import Line, Receipt, Unit
 from lightrag.ingestion.staging import STAGES
 from lightrag.ingestion.states import StageName, decode, encode
 from lightrag.storage.groups import GroupRole
+from pipelines.attempts import count_attempts, require_patience
 
 SMALL_JOB_BYTES: Final = 32 * 1024 * 1024
 """Below, one pool does all stages: a further worker process costs more than it brings."""
 
-RETRIES: Final = 3
-"""How often a batch is given to another worker when its worker dies, before the job fails."""
 START_SECONDS: Final = 300
 """How long workers may take to start, until the job fails for want of room on the cluster."""
 
 
+StageT = TypeVar("StageT", bound=str)
+
+
 @dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(Generic[StageT]):
     """Workers that do the same."""
 
-    stages: tuple[StageName, ...]
+    stages: tuple[StageT, ...]
     """Empty for those that encode groups of documents."""
     workers: int
     cpus: float
@@ -47,7 +47,7 @@ class Pool:
     gpus: float = 0.0
 
 
-def choose_pools(settings: Settings, total_bytes: int, units: int) -> list[Pool]:
+def choose_pools(settings: Settings, total_bytes: int, units: int) -> list[Pool[StageName]]:
     """One pool for a small job that needs neither GPU nor language model, else one per stage.
 
     Never more workers than units.
@@ -62,13 +62,13 @@ def choose_pools(settings: Settings, total_bytes: int, units: int) -> list[Pool]
     ]
 
 
-def encoding_pool(settings: Settings, units: int) -> Pool:
+def encoding_pool(settings: Settings, units: int) -> Pool[StageName]:
     """Workers that encode groups of documents, each with a model of its own."""
     ingest = settings.ingest
     return Pool((), min(ingest.encode_workers, max(units, 1)), cpus=0.5, gpus=ingest.encode_gpus)
 
 
-def run_on_ray(units: Sequence[Unit], line: Line, pools: Sequence[Pool]) -> Iterator[Receipt]:
+def run_on_ray(units: Sequence[Unit], line: Line, pools: Sequence[Pool[StageName]]) -> Iterator[Receipt]:
     """Bring units through all stages on the connected cluster; receipts come as units finish.
 
     Raises:
@@ -82,7 +82,7 @@ def run_on_ray(units: Sequence[Unit], line: Line, pools: Sequence[Pool]) -> Iter
     yield from map(Receipt.from_json, results(data))
 
 
-def encode_on_ray(units: Sequence[GroupUnit], line: Line, pool: Pool) -> Iterator[GroupReceipt]:
+def encode_on_ray(units: Sequence[GroupUnit], line: Line, pool: Pool[StageName]) -> Iterator[GroupReceipt]:
     """Encode groups of documents on the connected cluster; receipts come as groups finish.
 
     Raises:
@@ -117,7 +117,7 @@ def results(data: Any) -> Iterator[str]:
         raise BackendError(f"Ray lost the job's workers: {reason} What was done is kept: run the job again") from error
 
 
-def through(data: Any, pool: Pool, worker: type, arguments: tuple[Any, ...]) -> Any:
+def through(data: Any, pool: Pool[Any], worker: type, arguments: tuple[Any, ...]) -> Any:
     """Send a data set's blocks through a pool; ``worker`` is made once in each process, and called with tables."""
     return data.map_batches(
         worker,
@@ -128,23 +128,6 @@ def through(data: Any, pool: Pool, worker: type, arguments: tuple[Any, ...]) -> 
         batch_size=None,
         batch_format="pyarrow",
     )
-
-
-class _Attempts:
-    """Counts how often workers have begun each batch. Ray itself would repeat one that ends its worker for ever."""
-
-    def __init__(self) -> None:
-        self._begun: Counter[str] = Counter()
-
-    def begin(self, batch: str) -> int:
-        """Note that a batch begins, and return how often it has."""
-        self._begun[batch] += 1
-        return self._begun[batch]
-
-
-def count_attempts() -> Any:
-    """Start the counter that :func:`require_patience` asks."""
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
 
 
 class _Worker:
@@ -180,18 +163,6 @@ class _Encoder:
         return pa.table({"receipt": [self._station.run(unit).to_json() for unit in units]})
 
 
-def require_patience(attempts: Any, worker: str, names: pa.ChunkedArray) -> None:
-    """Fail the job where a batch, known by its units or documents, has ended its worker too often."""
-    batch = blake3("\n".join([worker, *names.to_pylist()]).encode()).hexdigest(16)
-    begun = ray.get(attempts.begin.remote(batch))
-    if begun > 1 + RETRIES:
-        raise BackendError(
-            f"Ray lost the job's workers: one batch has ended {begun - 1} of them, one after the other, for want of "
-            "memory or by a fault in a native library. What was done is kept: find the batch's documents in the log "
-            "of the workers, or lower ingest.batch_bytes, and run the job again"
-        )
-
-
 def configure(context: Any) -> None:
     """Prepare Ray Data for a job."""
     context.enable_progress_bars = False  # the job shows its own
@@ -211,10 +182,8 @@ __all__ = [
     "blocks",
     "choose_pools",
     "configure",
-    "count_attempts",
     "encode_on_ray",
     "encoding_pool",
-    "require_patience",
     "results",
     "run_on_ray",
     "through",

@@ -71,8 +71,9 @@ class IngestSettings(Section):
     error_limit: float = Field(default=0.5, ge=0, le=1)
     """Share of failed documents above which the job fails before its commit."""
     batch_bytes: int = Field(default=512 * 1024, ge=1)
-    """Source bytes that a worker takes at a time, unless one document has more; large jobs take up to 16 times as
-    much. Work that a killed worker repeats, and memory that it needs, grow with it."""
+    """Source bytes that a worker takes at a time, unless one document has more. Several workers of a small job take
+    less, those of a large one up to 16 times as much. Work that a killed worker repeats, and its memory, grow with
+    it."""
     parse_workers: int = Field(default=1, ge=1)
     embed_workers: int = Field(default=1, ge=1)
     embed_gpus: float = Field(default=0.0, ge=0)

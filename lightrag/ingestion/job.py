@@ -45,6 +45,10 @@ ATTEMPTS = 10
 _UNITS = 1000
 """Units that a large job is cut into, about, by making them up to ``_GROWTH`` times larger than in a small one."""
 _GROWTH = 16
+_SHARES = 16
+"""Units for each worker in a small job, at least, so that none waits long for the last one."""
+_LEAST_BYTES = 64 * 1024
+"""Of a unit that was made smaller for this."""
 _EXAMPLES = 20
 
 
@@ -194,9 +198,7 @@ class _Job:
     def _carry_out(self, plan: Plan) -> Outcome:
         places = dict(plan.ready)
         self._failed.update(plan.failed)
-        least = self._line.settings.ingest.batch_bytes
-        size = sum(state.item.size for state in plan.pending)
-        units = list(plan.units(max(least, min(size // _UNITS, _GROWTH * least))))
+        units = list(plan.units(self._unit_bytes(sum(state.item.size for state in plan.pending))))
         total = len(places) + len(plan.pending)
         with self._timed("process"):
             self._report(self._progress(len(places), total))
@@ -206,6 +208,13 @@ class _Job:
                 self._failed.update(receipt.failed)
                 self._report(self._progress(total - len(plan.pending) + self._finished, total))
         return Outcome(places, dict(self._failed))
+
+    def _unit_bytes(self, total: int) -> int:
+        """Bytes of a unit: several workers share a small job evenly, and a large one has not too many units."""
+        ingest = self._line.settings.ingest
+        workers = max(ingest.parse_workers, ingest.embed_workers, ingest.gist_workers)
+        fair = max(total // (_SHARES * workers), _LEAST_BYTES) if workers > 1 else ingest.batch_bytes
+        return max(min(ingest.batch_bytes, fair), min(total // _UNITS, _GROWTH * ingest.batch_bytes))
 
     def _publish(self, task: Task, outcome: Outcome) -> Commit:
         publisher = Publisher(self._line, task, outcome, self._job_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ import pytest
 
 from lightrag.errors import BackendError, LimitError, NotFoundError, UsageError
 from lightrag.ingestion.job import ingest
+from lightrag.ingestion.line import Line, Receipt, Unit
 from lightrag.ingestion.uploads import Upload, UploadSource
 from lightrag.models import HashingEmbedder
 from lightrag.models.base import FloatMatrix
@@ -408,3 +409,28 @@ def test_vectors_are_those_of_the_embedder(bench: Bench) -> None:
     (table,) = live_chunks(bench.log, bench.newest())
     expected = asyncio.run(embedder.embed([search_text(chunk) for chunk in chunks_from_table(table)]))
     np.testing.assert_array_equal(vectors_of(table), expected)
+
+
+@pytest.mark.parametrize(
+    ("ingest_settings", "expected"),
+    [
+        ({}, [22, 2]),  # 512 KiB each
+        ({"embed_workers": 2}, [2] * 12),  # about 64 KiB: nobody waits long for the last one
+        ({"embed_workers": 2, "batch_bytes": 30_000}, [1] * 24),
+        ({"batch_bytes": 500}, [1] * 24),
+    ],
+)
+def test_several_workers_share_a_small_job_in_small_batches(
+    bench: Bench, ingest_settings: dict[str, int], expected: list[int]
+) -> None:
+    for number in range(24):
+        bench.write(f"{number:02d}.txt", f"Ship {number} came in. " * 1400)
+    given: list[int] = []
+
+    def schedule(units: Sequence[Unit], line: Line) -> Iterator[Receipt]:
+        given.extend(len(unit.states) for unit in units)
+        raise BackendError("nobody works here")
+
+    with bench.line(settings={"ingest": ingest_settings}) as line, pytest.raises(BackendError, match="nobody"):
+        ingest(line, schedule=schedule)
+    assert given == expected
