@@ -10,9 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import pyarrow as pa
-
 from lightrag.errors import LightRAGError, NotFoundError, UsageError
+from pipelines.allocation import give_arrow_memory_back
 
 DONE, FAILED, WRONG = 0, 1, 2
 """Exit codes: done; failed, and finished work is kept for the next run; called wrongly."""
@@ -27,7 +26,7 @@ def run(job: Callable[[], bool], failure: Callable[[LightRAGError], None], *, st
         stopped: what to say after a signal.
     """
     signal.signal(signal.SIGTERM, _stop)
-    give_memory_back()
+    give_arrow_memory_back()
     try:
         return DONE if job() else FAILED
     except (UsageError, NotFoundError) as error:
@@ -39,14 +38,6 @@ def run(job: Callable[[], bool], failure: Callable[[LightRAGError], None], *, st
     except KeyboardInterrupt:
         failure(LightRAGError(stopped))
         return FAILED
-
-
-def give_memory_back() -> None:
-    """Let the system allocate what Arrow holds in this process.
-
-    Arrow's own allocator keeps what was freed, so that a process which writes one large file after the other grows.
-    """
-    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def spec_text(text: str) -> str:
@@ -82,4 +73,4 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-__all__ = ["DONE", "FAILED", "WRONG", "give_memory_back", "run", "spec_text", "write_event", "write_failure"]
+__all__ = ["DONE", "FAILED", "WRONG", "run", "spec_text", "write_event", "write_failure"]

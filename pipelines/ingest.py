@@ -98,10 +98,12 @@ class RaySchedule:
         return index_on_ray(unit, line)
 
     def _connect(self, line: Line, cpus: float) -> None:
+        from pipelines.allocation import give_memory_back
         from pipelines.cluster import cluster
         from pipelines.stations import encoding_pool
 
         if not self._connected:
+            give_memory_back()  # from here on, others compute
             # Both kinds of work use one cluster, one after the other.
             pool = encoding_pool(line.settings, line.settings.ingest.encode_workers)
             needed = max(cpus, pool.workers * pool.cpus if line.group_recipes else 0)

@@ -177,9 +177,9 @@ class Adding:
                 report = await self._reconcile(done.entries)
                 return list(report.problems)
             # Without a vector index BM25 is derived at the next search, which costs no model.
-            view = await self._engine.keeper.view(self._scope, vectors="embedding" in options.indexed)
+            revision = await self._engine.keeper.bring_up(self._scope, vectors="embedding" in options.indexed)
             if self._engine.images is not None:
-                await self._engine.images.bring_up(self._scope, view.revision)
+                await self._engine.images.bring_up(self._scope, revision)
         except (BackendError, ArtifactError) as error:
             return [Problem("index", str(error), retried=True)]
         return []
@@ -195,7 +195,7 @@ async def consolidated(engine: Engine, scope: Scope, report: UpdateReport) -> Up
     """What follows every consolidation: its cost is counted and what is derived from entries is made anew."""
     engine.meter.add("update", report.usage)
     if report.operations:
-        await engine.keeper.view(scope)
+        await engine.keeper.bring_up(scope)
     return report
 
 

@@ -1,9 +1,9 @@
 """Memory of an ingest job's own process as the corpus grows: ``python -m tests.benchmarks.publish_memory``.
 
-Makes documents of a hundred chunks that wait in staging, as workers leave them, and runs a job over them: plan, tables,
-gists, index, commit. Texts are twelve words and vectors 32 random numbers, so that a million chunks take minutes; what
-a process holds of a chunk that it only passes on does not depend on either. Every size is measured in new processes:
-the job's, and the one that makes the index, as a worker of a cluster does. The latter holds the index.
+Makes documents that wait in staging, as workers leave them, and runs a job over them: plan, tables, gists, index,
+commit. Texts are twelve words and vectors 32 random numbers, so that a million chunks take minutes; what a process
+holds of a chunk that it only passes on does not depend on either. Every size is measured in new processes: the job's,
+and the one that makes the index, as a worker of a cluster does. The latter holds the index.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ from lightrag.memory.gists import document_gists
 from lightrag.models import HashingEmbedder
 from lightrag.storage.tables import DocumentRow
 from lightrag.types import Chunk
-from pipelines.command import give_memory_back
+from pipelines.allocation import give_arrow_memory_back, give_memory_back
 
+DOCUMENTS = 1000
 DIMENSION = 32
 WORDS = 12
 VOCABULARY = 50_000
+CHUNK_BYTES = 70
+"""Of a text of so many words, about: what a worker takes at a time follows from it."""
 
 
 class Peaks(NamedTuple):
@@ -82,13 +85,14 @@ class Rows:
     name = "rows"
     complete = True
 
-    def __init__(self, documents: int) -> None:
+    def __init__(self, documents: int, per_document: int) -> None:
         self._documents = documents
+        self._bytes = CHUNK_BYTES * per_document
 
     def items(self) -> Iterator[SourceItem]:
         """List them."""
         for number in range(self._documents):
-            yield SourceItem(f"{number:08d}.txt", "", 10_000, str(number))
+            yield SourceItem(f"{number:08d}.txt", "", self._bytes, str(number))
 
     def read(self, item: SourceItem) -> bytes:
         """Refuse: results wait in staging."""
@@ -122,15 +126,17 @@ def resident() -> float:
     return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:")) / 1024
 
 
-def open_line(home: str, documents: int = 0) -> Line:
+def open_line(home: str, documents: int = 0, per_document: int = 0) -> Line:
     """The job's line over a corpus in ``home``."""
     spec = IngestSpec(corpus="rows", source=SourceSpec(location="rows"))
-    return Line(load_settings(None, home=home), spec, source=Rows(documents), embedder=HashingEmbedder(DIMENSION))
+    return Line(
+        load_settings(None, home=home), spec, source=Rows(documents, per_document), embedder=HashingEmbedder(DIMENSION)
+    )
 
 
 def job(home: str, chunks: int, per_document: int, *, apart: bool) -> Peaks:
     """Stage documents in another process, as workers do, and publish them from this one."""
-    give_memory_back()
+    (give_memory_back if apart else give_arrow_memory_back)()
     spawn = get_context("spawn")
     elsewhere: list[tuple[float, float]] = []
 
@@ -147,7 +153,7 @@ def job(home: str, chunks: int, per_document: int, *, apart: bool) -> Peaks:
         elsewhere.append((peak, cpu))
         return IndexReceipt.from_json(text)
 
-    with open_line(home, max(1, chunks // per_document)) as line, Sampler() as sampler:
+    with open_line(home, max(1, chunks // per_document), per_document) as line, Sampler() as sampler:
         _ = line.recipe.chunker, line.log.latest(), line.recipe.gister
         before, used = resident(), time.process_time()
         summary = ingest(line, schedule=staged, index=indexed)
@@ -195,7 +201,8 @@ def main() -> None:
     """Read arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--per-document", type=int, default=100)
+    parser.add_argument("--documents", type=int, help="a thousand by default: only rows grow")
+    parser.add_argument("--per-document", type=int, help="chunks of each; then documents grow with rows")
     parser.add_argument("--here", action="store_true", help="make the index in the job's process")
     parser.add_argument("--job", metavar="HOME", help=argparse.SUPPRESS)
     parser.add_argument("--apart", action="store_true", help=argparse.SUPPRESS)
@@ -203,12 +210,14 @@ def main() -> None:
     if parsed.job:
         print(json.dumps(job(parsed.job, parsed.chunks[0], parsed.per_document, apart=parsed.apart)))
         return
-    print(f"{'chunks':>10}  driver MiB: loaded  highest   growth  indexer MiB  publish s   CPU s")
+    print(f"{'chunks':>10}  {'documents':>10}  driver MiB: loaded  highest   growth  indexer MiB  publish s   CPU s")
     for chunks in parsed.chunks:
-        peaks = measure(chunks, per_document=parsed.per_document, apart=not parsed.here)
+        per_document = parsed.per_document or max(1, chunks // (parsed.documents or DOCUMENTS))
+        peaks = measure(chunks, per_document=per_document, apart=not parsed.here)
         print(
-            f"{peaks.chunks:>10,}  {peaks.before:>18,.0f}  {peaks.driver:>7,.0f}  {peaks.driver - peaks.before:>7,.0f}"
-            f"  {peaks.indexer:>11,.0f}  {peaks.seconds:>9,.0f}  {peaks.cpu:>6,.0f}",
+            f"{peaks.chunks:>10,}  {chunks // per_document:>10,}  {peaks.before:>18,.0f}  {peaks.driver:>7,.0f}"
+            f"  {peaks.driver - peaks.before:>7,.0f}  {peaks.indexer:>11,.0f}  {peaks.seconds:>9,.0f}"
+            f"  {peaks.cpu:>6,.0f}",
             flush=True,
         )
 

@@ -257,7 +257,7 @@ def report(wanted: ReferenceSet, table: dict[str, dict[str, float]], seconds: fl
 
 async def main(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Run the chosen sets and print each as it is done."""
-    embedder = RememberingEmbedder(open_embedder(EmbedderSettings()))
+    embedder = RememberingEmbedder(open_embedder(EmbedderSettings(dtype=arguments.dtype)))
     results = {}
     for wanted in reference_sets():
         if arguments.sets and wanted.name not in arguments.sets:
@@ -283,6 +283,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="settings were chosen on the other half of the questions; 'all' mixes both",
     )
     parser.add_argument("--reranker", default="", help="path or hub id of a cross-encoder; none is bundled")
+    parser.add_argument("--dtype", default="auto", help="of the embedder's weights, such as bfloat16")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the reference sets")
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of a table")
     return parser.parse_args(arguments)

@@ -171,9 +171,9 @@ async def index_user(engine: Engine, scope: Scope) -> None:
     revision = await asyncio.to_thread(engine.history.ledger.revision, scope)
     if await asyncio.to_thread(engine.store.watermark, scope) >= revision:
         return
-    view = await engine.keeper.view(scope)
+    revision = await engine.keeper.bring_up(scope)
     if engine.images is not None:
-        await engine.images.bring_up(scope, view.revision)
+        await engine.images.bring_up(scope, revision)
 
 
 class ConsolidationStation:

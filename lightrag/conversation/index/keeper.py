@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from lightrag.conversation.graph import graph_links
 from lightrag.conversation.history import History
 from lightrag.conversation.index.fields import payload
+from lightrag.conversation.index.known import Known
 from lightrag.conversation.index.rows import Row, item_number
 from lightrag.conversation.index.vectorizer import Vectorizer, unit
 from lightrag.conversation.index.view import LexicalWeights, MemoryView, build_view
-from lightrag.conversation.types import MemoryEntry, Scope, StoredMessage
+from lightrag.conversation.types import Scope
 from lightrag.conversation.vectors import VectorDelta, VectorPoint, VectorStore
 from lightrag.models.base import FloatMatrix
 
@@ -33,13 +34,14 @@ KEPT_VIEWS = 256
 
 
 @dataclass(slots=True)
-class _Known:
-    """What has been read of one user's history."""
+class _Held:
+    """What is held of one user."""
 
-    messages: dict[str, StoredMessage] = field(default_factory=dict)
-    entries: dict[str, MemoryEntry] = field(default_factory=dict)
-    view: MemoryView | None = None
+    known: Known = field(default_factory=Known)
     revision: int = 0
+    """Of the history, up to which it was read."""
+    view: MemoryView | None = None
+    """``None`` until the next search where it is of an older revision."""
     indexed: int = -1
 
 
@@ -64,7 +66,7 @@ class IndexKeeper:
         self._graph = graph
         self._weights = weights or LexicalWeights()
         self._kept = kept_views
-        self._known: OrderedDict[Scope, _Known] = OrderedDict()
+        self._held: OrderedDict[Scope, _Held] = OrderedDict()
         self._locks: weakref.WeakValueDictionary[tuple[int, Scope], asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def view(self, scope: Scope, *, vectors: bool = True) -> MemoryView:
@@ -78,17 +80,32 @@ class IndexKeeper:
             BackendError: the history, the embedder or the vector store failed. What was done stays done.
         """
         async with self._lock(scope):
-            known = self._remembered(scope)
-            await asyncio.to_thread(self._read, scope, known)
-            if known.view is None:
-                raise AssertionError("a read leaves a view")
-            if vectors and known.indexed < known.revision:
-                await self._index(scope, known, known.view)
-            return known.view
+            held = self._of(scope)
+            await asyncio.to_thread(self._read, scope, held)
+            view = await asyncio.to_thread(self._lay_out, held)
+            if vectors:
+                await self._index(scope, held)
+            return view
+
+    async def bring_up(self, scope: Scope, *, vectors: bool = True) -> int:
+        """Read what is new and index it, but lay nothing out, which only searches need. Costs what is new.
+
+        Returns:
+            The revision of the history that was read.
+
+        Raises:
+            BackendError: as :meth:`view`.
+        """
+        async with self._lock(scope):
+            held = self._of(scope)
+            await asyncio.to_thread(self._read, scope, held)
+            if vectors:
+                await self._index(scope, held)
+            return held.revision
 
     def forget(self, scope: Scope) -> None:
         """Drop everything derived of a user."""
-        self._known.pop(scope, None)
+        self._held.pop(scope, None)
         self._store.drop(scope)
 
     def _lock(self, scope: Scope) -> asyncio.Lock:
@@ -99,78 +116,67 @@ class IndexKeeper:
             lock = self._locks[key] = asyncio.Lock()
         return lock
 
-    def _remembered(self, scope: Scope) -> _Known:
-        known = self._known.setdefault(scope, _Known())
-        self._known.move_to_end(scope)
-        while len(self._known) > self._kept:
-            self._known.popitem(last=False)
-        return known
+    def _of(self, scope: Scope) -> _Held:
+        held = self._held.setdefault(scope, _Held())
+        self._held.move_to_end(scope)
+        while len(self._held) > self._kept:
+            self._held.popitem(last=False)
+        return held
 
-    def _read(self, scope: Scope, known: _Known) -> None:
+    def _read(self, scope: Scope, held: _Held) -> None:
         revision = self._history.ledger.revision(scope)
-        if revision < known.revision:  # forgotten and begun anew
-            known.messages.clear()
-            known.entries.clear()
-            known.view, known.revision, known.indexed = None, 0, -1
-        if known.view is not None and revision == known.revision:
+        if revision < held.revision:  # forgotten and begun anew
+            held.known, held.revision, held.view, held.indexed = Known(), 0, None, -1
+        if revision == held.revision:
             return
-        known.messages |= {
-            message.message_id: message for message in self._history.messages.since(scope, known.revision)
-        }
-        known.entries |= {entry.entry_id: entry for entry in self._history.entries.since(scope, known.revision)}
+        history = self._history
+        held.known.take(history.messages.since(scope, held.revision), history.entries.since(scope, held.revision))
         # Read again by others meanwhile is harmless: what is newer than this revision is read once more next time.
-        known.revision = revision
-        entries = _alive(known.entries.values())
+        held.revision, held.view = revision, None
+
+    def _lay_out(self, held: _Held) -> MemoryView:
+        if held.view is not None:
+            return held.view
+        entries = held.known.alive()
         links = tuple(graph_links([entry for entry in entries if entry.state == "current"])) if self._graph else ()
-        known.view = build_view(
-            revision,
-            list(known.messages.values()),
+        view = held.view = build_view(
+            held.revision,
+            list(held.known.messages.values()),
             entries,
             turns=self._turns,
             relations=links,
             weights=self._weights,
         )
+        return view
 
-    async def _index(self, scope: Scope, known: _Known, view: MemoryView) -> None:
+    async def _index(self, scope: Scope, held: _Held) -> None:
+        if held.indexed >= held.revision:
+            return
         mark = await asyncio.to_thread(self._store.watermark, scope)
-        if mark < view.revision:
-            changed = _changed(known, mark)
+        if mark < held.revision:
+            ids = held.known.changed(mark)
+            changed = {item_number(name) for name in ids}
             present = await asyncio.to_thread(self._store.present, scope, sorted(changed))
-            fresh = [place for item, place in view.places.items() if item in changed and item not in present]
-            fresh.sort()
-            points = await self._points(view, fresh)
-            kept = {item: payload(view.rows[view.places[item]].entry) for item in present if item in view.places}
-            delta = VectorDelta(points, kept, [item for item in present if item not in view.places])
-            await asyncio.to_thread(self._store.apply, scope, delta, view.revision)
-        known.indexed = view.revision
+            rows = await asyncio.to_thread(held.known.rows_around, ids, turns=self._turns)
+            places = {row.item: place for place, row in enumerate(rows) if row.item in changed}
+            points = await self._points(rows, sorted(places[item] for item in places.keys() - present))
+            kept = {item: payload(rows[places[item]].entry) for item in present if item in places}
+            delta = VectorDelta(points, kept, [item for item in present if item not in places])
+            await asyncio.to_thread(self._store.apply, scope, delta, held.revision)
+        held.indexed = held.revision
 
-    async def _points(self, view: MemoryView, places: Sequence[int]) -> list[VectorPoint]:
-        rows = [view.rows[place] for place in places]
-        before = [_context(view, place) for place in places]
-        texts = [row.text for row in rows]
+    async def _points(self, rows: Sequence[Row], places: Sequence[int]) -> list[VectorPoint]:
+        fresh = [rows[place] for place in places]
+        before = [_context(rows, place) for place in places]
+        texts = [row.text for row in fresh]
         vectors = await self._vectorizer.documents([*texts, *(row.text for row in before if row is not None)])
-        mixed = _mix(vectors[: len(rows)], vectors[len(rows) :], before)
-        return [VectorPoint(row.item, vector, payload(row.entry)) for row, vector in zip(rows, mixed, strict=True)]
+        mixed = _mix(vectors[: len(fresh)], vectors[len(fresh) :], before)
+        return [VectorPoint(row.item, vector, payload(row.entry)) for row, vector in zip(fresh, mixed, strict=True)]
 
 
-def _alive(entries: Iterable[MemoryEntry]) -> list[MemoryEntry]:
-    return [entry for entry in entries if entry.state != "deleted"]
-
-
-def _changed(known: _Known, mark: int) -> set[int]:
-    """Items that may have come, gone or changed after a revision."""
-    ids = {message.message_id for message in known.messages.values() if message.revision > mark}
-    for entry in known.entries.values():
-        if entry.revision > mark:
-            ids.add(entry.entry_id)
-            # A quote takes its messages' place, and gives it back when it is deleted.
-            ids.update(entry.sources)
-    return {item_number(item_id) for item_id in ids}
-
-
-def _context(view: MemoryView, place: int) -> Row | None:
-    row = view.rows[place]
-    before = view.rows[place - 1] if place else None
+def _context(rows: Sequence[Row], place: int) -> Row | None:
+    row = rows[place]
+    before = rows[place - 1] if place else None
     usable = before is not None and row.quote and before.quote and before.session == row.session
     return before if usable else None
 
