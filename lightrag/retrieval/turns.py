@@ -52,6 +52,11 @@ def telling(text: str, tokens: int) -> float:
     return float((1 - ASKING * min(asking, 1.0)) * length**SHORTNESS)
 
 
+def is_question(sentence: str) -> bool:
+    """Whether a sentence asks."""
+    return sentence.rstrip(" \"'”’)").endswith(("?", "？", "؟"))
+
+
 def _questions(text: str) -> tuple[str, ...]:
     # A memory is laid out again whenever something is added, from mostly the same turns.
     if not _MARK.search(text):
@@ -67,4 +72,4 @@ def _find_questions(text: str) -> tuple[str, ...]:
 _remembered_questions = lru_cache(maxsize=8192)(_find_questions)
 
 
-__all__ = ["indexed_text", "spoken_text", "telling"]
+__all__ = ["indexed_text", "is_question", "spoken_text", "telling"]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lightrag.documents.sentences import split_sentences
 from lightrag.retrieval.analysis import stop_words
+from lightrag.retrieval.turns import is_question
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
@@ -88,9 +89,4 @@ def _states_something(sentence: str, content: list[str], language: str) -> bool:
     return len(content) >= (MIN_CONTENT - 1 if own else MIN_CONTENT)
 
 
-def is_question(sentence: str) -> bool:
-    """Whether a sentence asks."""
-    return sentence.rstrip(" \"'”’)").endswith(("?", "？", "؟"))
-
-
-__all__ = ["MIN_CONTENT", "Condensed", "condense", "content_words", "is_question"]
+__all__ = ["MIN_CONTENT", "Condensed", "condense", "content_words"]

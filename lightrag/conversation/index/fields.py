@@ -12,7 +12,6 @@ from typing import Any
 
 from lightrag.conversation.clock import parse_time
 from lightrag.conversation.history.ledger import moment
-from lightrag.conversation.index.rows import Row
 from lightrag.conversation.types import MemoryEntry
 from lightrag.conversation.vectors.base import PayloadValue
 from lightrag.errors import MessageError, UsageError
@@ -56,19 +55,11 @@ def payload(entry: MemoryEntry) -> dict[str, PayloadValue]:
 _BLANK: dict[str, MetadataValue] = dict.fromkeys(FIELDS.values(), "")
 
 
-def chunk(row: Row, ordinal: int) -> Chunk:
+def chunk(entry: MemoryEntry, session: str, text: str) -> Chunk:
     """A row in the form in which retrieval filters, links and scores passages."""
-    known = {name: tuple(value) if isinstance(value, list) else value for name, value in payload(row.entry).items()}
-    return Chunk(
-        row.entry.entry_id,
-        row.session,
-        ordinal,
-        row.text,
-        0,
-        len(row.text),
-        tokens=max(1, len(row.text) // 4),
-        metadata=_BLANK | known,
-    )
+    known = {name: tuple(value) if isinstance(value, list) else value for name, value in payload(entry).items()}
+    length = len(text)
+    return Chunk(entry.entry_id, session, 0, text, 0, length, tokens=max(1, length // 4), metadata=_BLANK | known)
 
 
 def read_filter(form: Mapping[str, Any]) -> FilterNode:

@@ -8,6 +8,7 @@ history each with its own index, or share one on a server.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ from lightrag.conversation.history import History
 from lightrag.conversation.index.fields import payload
 from lightrag.conversation.index.known import Known
 from lightrag.conversation.index.rows import Row, item_number
+from lightrag.conversation.index.terms import KnownTerms
 from lightrag.conversation.index.vectorizer import Vectorizer, unit
-from lightrag.conversation.index.view import LexicalWeights, MemoryView, build_view
+from lightrag.conversation.index.view import SAMPLED, LexicalWeights, MemoryView
 from lightrag.conversation.types import Scope
 from lightrag.conversation.vectors import VectorDelta, VectorPoint, VectorStore
 from lightrag.models.base import FloatMatrix
@@ -37,7 +39,8 @@ KEPT_VIEWS = 256
 class _Held:
     """What is held of one user."""
 
-    known: Known = field(default_factory=Known)
+    known: Known
+    terms: KnownTerms = field(default_factory=KnownTerms)
     revision: int = 0
     """Of the history, up to which it was read."""
     view: MemoryView | None = None
@@ -117,7 +120,7 @@ class IndexKeeper:
         return lock
 
     def _of(self, scope: Scope) -> _Held:
-        held = self._held.setdefault(scope, _Held())
+        held = self._held.setdefault(scope, _Held(Known(turns=self._turns)))
         self._held.move_to_end(scope)
         while len(self._held) > self._kept:
             self._held.popitem(last=False)
@@ -126,7 +129,7 @@ class IndexKeeper:
     def _read(self, scope: Scope, held: _Held) -> None:
         revision = self._history.ledger.revision(scope)
         if revision < held.revision:  # forgotten and begun anew
-            held.known, held.revision, held.view, held.indexed = Known(), 0, None, -1
+            held.known, held.revision, held.view, held.indexed = Known(turns=self._turns), 0, None, -1
         if revision == held.revision:
             return
         history = self._history
@@ -137,15 +140,17 @@ class IndexKeeper:
     def _lay_out(self, held: _Held) -> MemoryView:
         if held.view is not None:
             return held.view
-        entries = held.known.alive()
-        links = tuple(graph_links([entry for entry in entries if entry.state == "current"])) if self._graph else ()
-        view = held.view = build_view(
+        known = held.known
+        current = [entry for entry in known.alive() if entry.state == "current"] if self._graph else []
+        recent = itertools.islice(reversed(known.messages.values()), SAMPLED)
+        view = held.view = MemoryView(
             held.revision,
-            list(held.known.messages.values()),
-            entries,
-            turns=self._turns,
-            relations=links,
-            weights=self._weights,
+            tuple(known.rows()),
+            tuple(recent)[::-1],
+            known.calls.speakers(),
+            tuple(graph_links(current)),
+            self._weights,
+            held.terms,
         )
         return view
 
@@ -157,7 +162,7 @@ class IndexKeeper:
             ids = held.known.changed(mark)
             changed = {item_number(name) for name in ids}
             present = await asyncio.to_thread(self._store.present, scope, sorted(changed))
-            rows = await asyncio.to_thread(held.known.rows_around, ids, turns=self._turns)
+            rows = await asyncio.to_thread(held.known.rows_around, ids)
             places = {row.item: place for place, row in enumerate(rows) if row.item in changed}
             points = await self._points(rows, sorted(places[item] for item in places.keys() - present))
             kept = {item: payload(rows[places[item]].entry) for item in present if item in places}

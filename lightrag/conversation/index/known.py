@@ -1,40 +1,68 @@
-"""What has been read of one user's history, kept so that what changes costs what it touches and not all there is."""
+"""What has been read of one user's history, laid out session by session: a change costs what it touches."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import pairwise
+from typing import NamedTuple
 
 from lightrag.conversation.history.entries import number
-from lightrag.conversation.index.rows import SESSION_GAP, Row, build_rows
+from lightrag.conversation.index.rows import SESSION_GAP, Row, loose_row, session_rows
+from lightrag.conversation.index.speakers import Calls
 from lightrag.conversation.types import MemoryEntry, StoredMessage, comparable
 
 _Said = tuple[datetime, int, str]
 """When a message was said, its number, its id: the order within a conversation."""
 
 
-class Known:
-    """Messages and entries of one user, as of a revision."""
+class _Laid(NamedTuple):
+    """A session as it was last laid out."""
 
-    def __init__(self) -> None:
+    messages: int
+    rows: tuple[Row, ...]
+
+
+class Known:
+    """Messages and entries of one user, as of a revision. Belongs to one thread at a time.
+
+    Args:
+        turns: whether messages that were extracted already stay rows of their own.
+    """
+
+    def __init__(self, *, turns: bool = True) -> None:
         self.messages: dict[str, StoredMessage] = {}
         self.entries: dict[str, MemoryEntry] = {}
+        self.calls = Calls()
+        """Who calls whom what, in all messages."""
+        self._turns = turns
         self._said: dict[str, list[_Said]] = {}
         """By conversation, in order."""
         self._told: dict[str, set[str]] = {}
         """Entries that were made of a message."""
+        self._laid: dict[str, _Laid] = {}
+        """By label of the session."""
+        self._alone: dict[str, Row] = {}
+        """Rows of entries that stand in no session."""
+        self._touched: set[str] = set()
+        """Messages of which something is new."""
+        self._stale: set[str] = set()
+        """Labels of sessions that have to be laid out anew."""
 
     def take(self, messages: Iterable[StoredMessage], entries: Iterable[MemoryEntry]) -> None:
         """Add what is new or has changed."""
         for message in messages:
             if message.message_id not in self.messages:
                 insort(self._said.setdefault(message.conversation, []), _said(message))
+                self.calls.add(message.message)
             self.messages[message.message_id] = message
+            self._touched.add(message.message_id)
         for entry in entries:
             self.entries[entry.entry_id] = entry
             for source in entry.sources:
                 self._told.setdefault(source, set()).add(entry.entry_id)
+            self._touched.update(source for source in entry.sources if source in self.messages)
 
     def alive(self) -> list[MemoryEntry]:
         """Entries that are not deleted, in order of arrival."""
@@ -50,45 +78,110 @@ class Known:
                 ids.update(entry.sources)
         return ids
 
-    def rows_around(self, ids: Collection[str], *, turns: bool) -> list[Row]:
-        """Lay out some messages and entries with all of the sessions that they belong to.
+    # --- Laying out ---------------------------------------------------------------------------------------------------
 
-        Returns:
-            Rows in order. Those of the ids, and what stands before each in its session, are as in a layout of
-            everything; what else there is may not be.
-        """
-        wanted = {name for name in ids if name in self.entries}
+    def rows(self) -> list[Row]:
+        """Everything that can be found, conversation by conversation, session by session, in order."""
+        placed: list[tuple[str, Sequence[Row]]] = []
+        labels: set[str] = set()
+        self._settle()
+        for conversation, said in self._said.items():
+            for place, (first, last) in enumerate(_sessions(said)):
+                labels.add(label := _label(conversation, said[first]))
+                placed.append((f"{conversation}/{place}", self._session(label, said[first : last + 1])))
+        placed += [(row.session, (row,)) for row in self._loose(self.entries)]
+        placed.sort(key=lambda each: each[0])
+        self._laid = {label: self._laid[label] for label in labels}
+        return [row for _, rows in placed for row in rows]
+
+    def rows_around(self, ids: Collection[str]) -> list[Row]:
+        """Some messages and entries, with all of the sessions that they belong to, in order."""
+        wanted = [self.entries[name] for name in ids if name in self.entries]
         touched = {name for name in ids if name in self.messages}
-        touched.update(source for name in wanted for source in self.entries[name].sources if source in self.messages)
-        messages = {name: self.messages[name] for name in self._sessions(touched)}
-        wanted.update(*(self._told.get(name, ()) for name in messages))
-        alive = [self.entries[name] for name in sorted(wanted, key=number) if self.entries[name].state != "deleted"]
-        # Where an entry quotes a message of another session first, it covers those of this one all the same.
-        for entry in alive:
-            messages |= {name: self.messages[name] for name in entry.sources if name in self.messages}
-        return build_rows(list(messages.values()), alive, turns=turns)
+        touched.update(source for entry in wanted for source in entry.sources if source in self.messages)
+        self._settle()
+        rows: dict[str, Sequence[Row]] = {}
+        done: set[str] = set()
+        for name in sorted(touched, key=_message_number):
+            if name not in done:
+                label, said = self._session_of(name)
+                done.update(each for _, _, each in said)
+                rows[label] = self._session(label, said)
+        found = [row for laid in rows.values() for row in laid]
+        return [*found, *self._loose(entry.entry_id for entry in wanted)]
 
-    def _sessions(self, touched: Iterable[str]) -> set[str]:
-        found: set[str] = set()
-        for name in touched:
-            if name not in found:
-                found.update(self._session(self.messages[name]))
-        return found
+    def _settle(self) -> None:
+        """Find the sessions that something has changed in."""
+        self._stale.update(self._session_of(name)[0] for name in self._touched)
+        self._touched.clear()
 
-    def _session(self, message: StoredMessage) -> Iterator[str]:
-        """Messages of its conversation that no long silence parts from it."""
+    def _session(self, label: str, said: Sequence[_Said]) -> Sequence[Row]:
+        """Rows of a session, as they are where nothing has changed."""
+        before = self._laid.get(label)
+        if before is not None and before.messages == len(said) and label not in self._stale:
+            return before.rows
+        messages = [self.messages[name] for _, _, name in said]
+        told = {name for message in messages for name in self._told.get(message.message_id, ())}
+        entries = [self.entries[name] for name in sorted(told, key=number)]
+        alive = [entry for entry in entries if entry.state != "deleted"]
+        made = session_rows(label, messages, alive, self.messages, turns=self._turns)
+        # Rows keep what was derived of them, so those that are the same stay.
+        old = {row.entry.entry_id: row for row in before.rows} if before else {}
+        rows = tuple(same if (same := old.get(row.entry.entry_id)) == row else row for row in made)
+        self._laid[label] = _Laid(len(said), rows)
+        self._stale.discard(label)
+        return rows
+
+    def _session_of(self, name: str) -> tuple[str, Sequence[_Said]]:
+        """The label and the messages of the session that a message belongs to."""
+        message = self.messages[name]
         said = self._said[message.conversation]
-        here = bisect_left(said, _said(message))
-        first = last = here
-        while first and said[first][0] - said[first - 1][0] <= SESSION_GAP:
+        first = last = bisect_left(said, _said(message))
+        while first and _follows(said[first - 1], said[first]):
             first -= 1
-        while last + 1 < len(said) and said[last + 1][0] - said[last][0] <= SESSION_GAP:
+        while last + 1 < len(said) and _follows(said[last], said[last + 1]):
             last += 1
-        return (name for _, _, name in said[first : last + 1])
+        return _label(message.conversation, said[first]), said[first : last + 1]
+
+    def _loose(self, names: Iterable[str]) -> Iterator[Row]:
+        """Rows of those entries that stand in no session."""
+        for name in names:
+            entry = self.entries[name]
+            if entry.state == "deleted" or (entry.kind != "summary" and self.messages.keys() & set(entry.sources[:1])):
+                continue
+            row = loose_row(entry, self.messages)
+            if self._alone.get(name) != row:
+                self._alone[name] = row
+            yield self._alone[name]
+
+
+def _sessions(said: Sequence[_Said]) -> Iterator[tuple[int, int]]:
+    """First and last place of each session."""
+    first = 0
+    for place, (before, after) in enumerate(pairwise(said), 1):
+        if not _follows(before, after):
+            yield first, place - 1
+            first = place
+    if said:
+        yield first, len(said) - 1
+
+
+def _follows(before: _Said, after: _Said) -> bool:
+    """Whether no long silence lies between two messages."""
+    return after[0] - before[0] <= SESSION_GAP
 
 
 def _said(message: StoredMessage) -> _Said:
     return comparable(message.message.time), message.seq, message.message_id
+
+
+def _label(conversation: str, first: _Said) -> str:
+    """Of a session, which stays the same when others come before it."""
+    return f"{conversation}/{first[2]}"
+
+
+def _message_number(name: str) -> int:
+    return number(name, "message")
 
 
 __all__ = ["Known"]

@@ -7,11 +7,16 @@ as long as something that was extracted from it does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
+from lightrag.conversation.index.fields import chunk
 from lightrag.conversation.types import MemoryEntry, StoredMessage, comparable
+from lightrag.retrieval.turns import indexed_text, is_question, telling
+from lightrag.types import Chunk
 
 SESSION_GAP = timedelta(hours=4)
 """A longer silence starts a new session; neighbours of another session are no context."""
@@ -24,26 +29,49 @@ def item_number(item_id: str) -> int:
     return int(item_id[1:]) * 2 + (_TURN if item_id[0] == "m" else _ENTRY)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
-    """One thing that can be found."""
+    """One thing that can be found. What a search reads of it is derived once, and kept as long as the row is."""
 
     entry: MemoryEntry
     """As it is shown; a message that no entry stands for is an entry of kind ``turn``."""
     text: str
-    """What it is embedded and indexed under."""
+    """What it is embedded under."""
     session: str
-    order: tuple[int, int]
-    """Place in the conversation: microseconds, then arrival."""
+    order: tuple[datetime, int]
+    """Place in the session: when it was said, then arrival."""
     quote: bool
     """Whether its text is a message's own, so that the message before it gives context."""
     asked: str = ""
     """What another one said right before, which may ask what this answers."""
 
-    @property
+    @cached_property
     def item(self) -> int:
         """Its number in vector stores."""
         return item_number(self.entry.entry_id)
+
+    @cached_property
+    def indexed(self) -> str:
+        """What BM25 reads."""
+        return indexed_text("", self.text, self.asked)
+
+    @cached_property
+    def chunk(self) -> Chunk:
+        """In the form in which retrieval filters, links and scores passages."""
+        return chunk(self.entry, self.session, self.text)
+
+    @cached_property
+    def telling(self) -> float:
+        """How much it can tell, in (0, 1]. Facts were written to tell; what was said as it was said may only ask."""
+        if not self.quote:
+            return 1.0
+        said = self.text.partition(": ")[2]
+        return telling(said, len(said) // 4)
+
+    @cached_property
+    def asks(self) -> bool:
+        """Whether it is a question."""
+        return is_question(self.text)
 
 
 def turn_entry(stored: StoredMessage) -> MemoryEntry:
@@ -70,75 +98,68 @@ def spoken(who: str, text: str) -> str:
     return f"{who}: {text}"
 
 
-class Sessions:
-    """Which session each message belongs to: a conversation's messages without long silences between them."""
-
-    def __init__(self, messages: Iterable[StoredMessage]) -> None:
-        self._of: dict[str, tuple[str, tuple[int, int]]] = {}
-        self._asked: dict[str, str] = {}
-        by_conversation: dict[str, list[StoredMessage]] = {}
-        for message in messages:
-            by_conversation.setdefault(message.conversation, []).append(message)
-        for conversation, members in by_conversation.items():
-            self._number(conversation, members)
-
-    def _number(self, conversation: str, members: list[StoredMessage]) -> None:
-        ordered = sorted(members, key=lambda stored: (comparable(stored.message.time), stored.seq))
-        session = 0
-        for place, stored in enumerate(ordered):
-            before = ordered[place - 1] if place else None
-            if before and comparable(stored.message.time) - comparable(before.message.time) > SESSION_GAP:
-                session += 1
-            elif before and before.message.who != stored.message.who:
-                self._asked[stored.message_id] = before.message.content
-            self._of[stored.message_id] = (f"{conversation}/{session}", (place, stored.seq))
-
-    def of(self, message_id: str) -> tuple[str, tuple[int, int]]:
-        """Session and place of a message."""
-        return self._of.get(message_id, ("", (0, int(message_id[1:]))))
-
-    def asked_before(self, message_id: str) -> str:
-        """What another one said right before a message in its session; empty where nobody did."""
-        return self._asked.get(message_id, "")
-
-
-def build_rows(messages: Sequence[StoredMessage], entries: Sequence[MemoryEntry], *, turns: bool = True) -> list[Row]:
-    """Lay out what can be found, conversation by conversation in order.
+def session_rows(
+    label: str,
+    said: Sequence[StoredMessage],
+    entries: Sequence[MemoryEntry],
+    messages: Mapping[str, StoredMessage],
+    *,
+    turns: bool,
+) -> list[Row]:
+    """Lay out what can be found of one session, in order.
 
     Args:
-        messages: every message of the scope.
-        entries: every entry of the scope that is not deleted.
+        label: of the session.
+        said: its messages, in order.
+        entries: all that are not deleted and were made of any of them.
+        messages: of the user, by id.
         turns: whether messages that were extracted already stay rows of their own; those with images always do.
     """
-    sessions = Sessions(messages)
-    by_id = {stored.message_id: stored for stored in messages}
+    orders = {stored.message_id: (comparable(stored.message.time), stored.seq) for stored in said}
+    asked = dict(_asked(said))
     quoted: set[str] = set()
     rows: list[Row] = []
     for entry in entries:
-        if entry.kind == "summary" or not entry.sources:
-            # About many messages, so a neighbour of none.
-            session, order, asked = f"{entry.kind}/{entry.entry_id}", (0, 0), ""
-        else:
-            session, order = sessions.of(entry.sources[0])
-            asked = sessions.asked_before(entry.sources[0])
-        is_quote = entry.method == "extractive" and len(entry.sources) > 0 and entry.sources[0] in by_id
-        text = entry.text
-        if is_quote:
+        quote = _quoted(entry, messages)
+        if quote is not None:
             # Every saying of it is covered; the first one is what it is found under.
             quoted.update(entry.sources)
-            message = by_id[entry.sources[0]].message
-            text = spoken(message.who, message.content)
-        rows.append(Row(entry, text, session, order, is_quote, asked))
+        if entry.kind != "summary" and entry.sources[0] in orders:
+            first = entry.sources[0]
+            text = entry.text if quote is None else quote
+            rows.append(Row(entry, text, label, orders[first], quote is not None, asked.get(first, "")))
     ended = _ended(entries)
-    for stored in messages:
-        if stored.message_id not in quoted and (turns or not stored.extracted or stored.message.images):
+    for stored in said:
+        name = stored.message_id
+        if name not in quoted and (turns or not stored.extracted or stored.message.images):
             entry = turn_entry(stored)
-            if stored.message_id in ended:
-                entry = replace(entry, state="superseded", valid_to=ended[stored.message_id])
-            session, order = sessions.of(stored.message_id)
-            rows.append(Row(entry, entry.text, session, order, True, sessions.asked_before(stored.message_id)))
-    rows.sort(key=lambda row: (row.session, row.order, row.entry.kind == "turn", row.entry.entry_id))
+            if name in ended:
+                entry = replace(entry, state="superseded", valid_to=ended[name])
+            rows.append(Row(entry, entry.text, label, orders[name], True, asked.get(name, "")))
+    rows.sort(key=lambda row: (row.order, row.entry.kind == "turn", row.entry.entry_id))
     return rows
+
+
+def loose_row(entry: MemoryEntry, messages: Mapping[str, StoredMessage]) -> Row:
+    """The row of an entry that stands in no session: about many messages, or about none that there is."""
+    quote = _quoted(entry, messages)
+    text = entry.text if quote is None else quote
+    return Row(entry, text, f"{entry.kind}/{entry.entry_id}", (datetime.min, 0), quote is not None)
+
+
+def _quoted(entry: MemoryEntry, messages: Mapping[str, StoredMessage]) -> str | None:
+    """The message that an entry quotes, as it was spoken; ``None`` for an entry in its own words."""
+    if entry.method != "extractive" or not entry.sources or entry.sources[0] not in messages:
+        return None
+    message = messages[entry.sources[0]].message
+    return spoken(message.who, message.content)
+
+
+def _asked(said: Sequence[StoredMessage]) -> Iterator[tuple[str, str]]:
+    """Of messages that another one's message comes right before: what that says."""
+    for before, stored in itertools.pairwise(said):
+        if before.message.who != stored.message.who:
+            yield stored.message_id, before.message.content
 
 
 def _ended(entries: Sequence[MemoryEntry]) -> dict[str, datetime | None]:
@@ -155,4 +176,4 @@ def _ended(entries: Sequence[MemoryEntry]) -> dict[str, datetime | None]:
     }
 
 
-__all__ = ["SESSION_GAP", "Row", "Sessions", "build_rows", "item_number", "spoken", "turn_entry"]
+__all__ = ["SESSION_GAP", "Row", "item_number", "loose_row", "session_rows", "spoken", "turn_entry"]

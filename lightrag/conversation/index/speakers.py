@@ -30,28 +30,11 @@ class Speakers:
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Speakers:
-        """Learn who speaks and what they call each other.
-
-        Where two people talk, a name that one of them keeps calling, and the other does not, is the other's.
-        """
-        names: dict[str, set[str]] = {}
-        calls: dict[str, Counter[str]] = {}
+        """Learn who speaks and what they call each other; see :class:`Calls`."""
+        calls = Calls()
         for message in messages:
-            who = message.speaker or message.role
-            names.setdefault(who, {part.casefold() for part in _WORD.findall(who)})
-            heard = calls.setdefault(who, Counter())
-            for found in _CALLED.finditer(message.content):
-                name = found["greeted"] or found["called"]
-                if name[0].isupper():
-                    heard[name.casefold()] += 1
-        if len(names) == 2:
-            one, other = names
-            names[other] |= _names_called(calls[one], calls[other])
-            names[one] |= _names_called(calls[other], calls[one])
-        if "user" in names:
-            # With an assistant, the person who asks later is the one who spoke.
-            names["user"] |= _SELF
-        return cls({who: frozenset(called) for who, called in names.items()})
+            calls.add(message)
+        return calls.speakers()
 
     @property
     def everyone(self) -> frozenset[str]:
@@ -71,6 +54,37 @@ class Speakers:
         return " ".join(kept) or question
 
 
+class Calls:
+    """Counts by which names those who take part call each other, message by message."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, Counter[str]] = {}
+
+    def add(self, message: Message) -> None:
+        """Listen to one more message."""
+        heard = self._heard.setdefault(message.speaker or message.role, Counter())
+        for found in _CALLED.finditer(message.content):
+            name = found["greeted"] or found["called"]
+            if name[0].isupper():
+                heard[name.casefold()] += 1
+
+    def speakers(self) -> Speakers:
+        """Who takes part, as far as can be told by now.
+
+        Where two people talk, a name that one of them keeps calling, and the other does not, is the other's.
+        """
+        calls = self._heard
+        names = {who: {part.casefold() for part in _WORD.findall(who)} for who in calls}
+        if len(names) == 2:
+            one, other = names
+            names[other] |= _names_called(calls[one], calls[other])
+            names[one] |= _names_called(calls[other], calls[one])
+        if "user" in names:
+            # With an assistant, the person who asks later is the one who spoke.
+            names["user"] |= _SELF
+        return Speakers({who: frozenset(called) for who, called in names.items()})
+
+
 def _bare(word: str) -> set[str]:
     found = _WORD.findall(word)
     return {found[0].casefold()} if found else set()
@@ -87,4 +101,4 @@ def _names_called(by: Counter[str], back: Counter[str]) -> set[str]:
     }
 
 
-__all__ = ["MIN_CALLS", "Speakers"]
+__all__ = ["MIN_CALLS", "Calls", "Speakers"]

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightrag.conversation.extraction.condense import is_question
 from lightrag.conversation.index.vectorizer import Vectorizer
 from lightrag.conversation.segmentation.base import Turn
 from lightrag.models.base import FloatMatrix
+from lightrag.retrieval.turns import is_question
 
 PENALTY = 0.45
 """Cost of a segment per log of the number of turns. Chosen on half of TIAGE and of QMSum."""

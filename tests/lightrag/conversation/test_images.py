@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lightrag.conversation import LightMemory
+from lightrag.conversation._sync import run_sync
 from lightrag.conversation.images.clip import PictureEmbedder
 from lightrag.conversation.images.index import CAPTIONS
 from lightrag.errors import ArtifactError, ConfigurationError, MessageError, NotFoundError
@@ -144,13 +145,13 @@ def test_images_survive_a_restart_and_a_lost_index(seeing: Any, tmp_path: Path) 
     memory.add_memory({**say("Look."), "images": [picture(colour) for colour in COLOURS]}, force_extract=True)
     memory.retrieve("the mayor")
     index = memory._engine.images
-    view = memory._engine.keeper._known[memory.scope].view
+    view = run_sync(memory._engine.keeper.view(memory.scope))
     before = index.evidence(memory.scope, view, "the mayor")
     memory.close()
     shutil.rmtree(tmp_path / "memory" / "lightmem-images")
     again = seeing(retrieve_strategy="embedding")
     again.retrieve("the mayor")
-    view = again._engine.keeper._known[memory.scope].view
+    view = run_sync(again._engine.keeper.view(memory.scope))
     assert again._engine.images.evidence(memory.scope, view, "the mayor") == pytest.approx(before)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lightrag.conversation import LightMemory
+from lightrag.conversation._sync import run_sync
 from lightrag.conversation.kv_cache.text import memory_text
 from lightrag.errors import ConfigurationError, UsageError
 from lightrag.lexical import StatisticalScorer
@@ -147,8 +148,7 @@ def test_the_latest_entries_are_encoded_first_and_a_fact_stands_for_its_message(
     memory = open_memory(model=ScriptedLanguageModel(echo))
     turns = [say(f"I own house number {n}.", f"2024-01-{n + 1:02d}") for n in range(3)]
     memory.add_memory(turns, force_extract=True)
-    view = memory._engine.keeper._known[memory.scope].view
-    assert view is not None
+    view = run_sync(memory._engine.keeper.view(memory.scope))
     tokenizer = StatisticalScorer().tokenizer
     assert memory_text(view, 1000, tokenizer).text.count("I own house") == 3
     latest = memory_text(view, tokenizer.count("[2024-01-03 Wed]\n- I own house number 2."), tokenizer)
