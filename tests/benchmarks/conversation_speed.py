@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,6 @@ def search(vectors: np.ndarray, folder: Path) -> list[dict[str, Any]]:
 
 
 def queues(vectors: np.ndarray, store: EdgeVectorStore, folder: Path, published: float) -> dict[str, Any]:
-    from datetime import datetime, timedelta
-
     count = len(vectors)
     start = datetime(2024, 1, 1)
     entries = [MemoryEntry(f"e{n}", "text", start + timedelta(minutes=n)) for n in range(count)]
@@ -233,6 +232,40 @@ def _our_adding(facts: Sequence[str], folder: Path, embedder: Embedder, *, turns
     return 1000 * spent / len(facts)
 
 
+def chatting(turns: int, folder: Path) -> list[dict[str, Any]]:
+    """A memory in use: every message is added, then searched for; medians once the memory has so many turns."""
+    store = {"model_name": "qdrant", "configs": {"path": str(folder)}}
+    memory = LightMemory.from_config(
+        {"embedding_retriever": store},
+        embedder=open_embedder(EmbedderSettings()),
+        language_model=TimedModel(_one_fact_each),
+    )
+    said = [f"User saw a {WORDS[n % 15]} near the {WORDS[n % 13]} with {n} friends on that day." for n in range(turns)]
+    start = datetime(2024, 1, 1, 10)
+    messages = [
+        {"role": role, "content": text, "time_stamp": (start + timedelta(days=n // 40, minutes=n % 40)).isoformat()}
+        for n, fact in enumerate(said)
+        for role, text in (("user", fact), ("assistant", "I see, thank you for telling me."))
+    ]
+    for first in range(0, len(messages), 200):
+        memory.add_memory(messages[first : first + 200])
+    memory.flush()
+    memory.retrieve(said[0])
+    later = (start + timedelta(days=turns)).isoformat()
+
+    def turn(n: int) -> float:
+        memory.add_memory({"role": "user", "content": f"{n} more friends came.", "time_stamp": later})
+        begun = time.perf_counter()
+        memory.retrieve(said[n])
+        return 1000 * (time.perf_counter() - begun)
+
+    after = statistics.median(turn(n) for n in range(20))
+    again = milliseconds(lambda n: memory.retrieve(said[n]), 20)
+    memory.close()
+    print(f"search at {turns} turns: {after:.1f} ms after an addition, {again:.1f} ms without", flush=True)
+    return [{"name": f"search at {turns} turns", "after": after, "again": again, "unit": "ms"}]
+
+
 class TimedModel(ScriptedLanguageModel):
     """Knows how long it took itself, which no language model would."""
 
@@ -259,6 +292,9 @@ def compressing(turns: int, folder: Path) -> list[dict[str, Any]]:
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[dict[str, Any]]]] = {
     "search": lambda options, folder: search(vectors_like_text(options.entries), folder),
     "adding": lambda options, folder: adding(options.turns, folder),
+    "chatting": lambda options, folder: [
+        row for count in (options.turns, 25 * options.turns) for row in chatting(count, folder / f"chat-{count}")
+    ],
     "compressing": lambda options, folder: compressing(options.compressed_turns, folder),
     "consolidating": lambda _, folder: [consolidating(400, folder, open_embedder(EmbedderSettings()))],
     "footprint": lambda options, _: footprint(options.entries),
