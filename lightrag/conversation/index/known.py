@@ -100,20 +100,23 @@ class Known:
         touched = {name for name in ids if name in self.messages}
         touched.update(source for entry in wanted for source in entry.sources if source in self.messages)
         self._settle()
-        rows: dict[str, Sequence[Row]] = {}
-        done: set[str] = set()
-        for name in sorted(touched, key=_message_number):
-            if name not in done:
-                label, said = self._session_of(name)
-                done.update(each for _, _, each in said)
-                rows[label] = self._session(label, said)
-        found = [row for laid in rows.values() for row in laid]
-        return [*found, *self._loose(entry.entry_id for entry in wanted)]
+        sessions = self._sessions_of(sorted(touched, key=_message_number))
+        rows = [row for label, said in sessions for row in self._session(label, said)]
+        return [*rows, *self._loose(entry.entry_id for entry in wanted)]
 
     def _settle(self) -> None:
         """Find the sessions that something has changed in."""
-        self._stale.update(self._session_of(name)[0] for name in self._touched)
+        self._stale.update(label for label, _ in self._sessions_of(self._touched))
         self._touched.clear()
+
+    def _sessions_of(self, names: Iterable[str]) -> Iterator[tuple[str, Sequence[_Said]]]:
+        """Label and messages of the sessions that messages belong to, each session once."""
+        met: set[str] = set()
+        for name in names:
+            if name not in met:
+                label, said = self._session_of(name)
+                met.update(each for _, _, each in said)
+                yield label, said
 
     def _session(self, label: str, said: Sequence[_Said]) -> Sequence[Row]:
         """Rows of a session, as they are where nothing has changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -101,6 +102,18 @@ def test_rows_that_nothing_has_changed_stay_what_they_were_with_what_was_derived
     after = known.rows()
     assert [row.entry.entry_id for row in after] == ["m1", "m2", "m3", "m4"]
     assert all(new is old for new, old in zip(after, before, strict=False))
+
+
+def test_a_long_session_is_read_in_a_time_that_grows_with_its_length() -> None:
+    messages = [
+        StoredMessage(f"m{seq}", seq, "home", Message("user", f"saying {seq}", START + timedelta(minutes=seq)))
+        for seq in range(1, 20_001)
+    ]
+    known = Known()
+    begun = time.process_time()
+    known.take(messages, [])
+    assert len(known.rows_around(known.messages.keys())) == len(known.rows()) == 20_000
+    assert time.process_time() - begun < 20  # half a second; if every message looked at all others, minutes
 
 
 def _facing(rows: Sequence[Row], ids: set[str]) -> dict[str, tuple[object, ...]]:
