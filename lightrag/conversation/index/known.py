@@ -53,16 +53,21 @@ class Known:
     def take(self, messages: Iterable[StoredMessage], entries: Iterable[MemoryEntry]) -> None:
         """Add what is new or has changed."""
         for message in messages:
-            if message.message_id not in self.messages:
+            name = message.message_id
+            if name not in self.messages:
                 insort(self._said.setdefault(message.conversation, []), _said(message))
                 self.calls.add(message.message)
-            self.messages[message.message_id] = message
-            self._touched.add(message.message_id)
+                # Entries may be read before the messages that they were made of.
+                self._touched.update(
+                    source for told in self._told.get(name, ()) for source in self.entries[told].sources
+                )
+            self.messages[name] = message
+            self._touched.add(name)
         for entry in entries:
             self.entries[entry.entry_id] = entry
             for source in entry.sources:
                 self._told.setdefault(source, set()).add(entry.entry_id)
-            self._touched.update(source for source in entry.sources if source in self.messages)
+            self._touched.update(entry.sources)
 
     def alive(self) -> list[MemoryEntry]:
         """Entries that are not deleted, in order of arrival."""
@@ -106,7 +111,8 @@ class Known:
 
     def _settle(self) -> None:
         """Find the sessions that something has changed in."""
-        self._stale.update(label for label, _ in self._sessions_of(self._touched))
+        known = (name for name in self._touched if name in self.messages)
+        self._stale.update(label for label, _ in self._sessions_of(known))
         self._touched.clear()
 
     def _sessions_of(self, names: Iterable[str]) -> Iterator[tuple[str, Sequence[_Said]]]:
