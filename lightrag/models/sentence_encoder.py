@@ -80,9 +80,12 @@ def plain_pooling(folder: Path) -> Pooling | None:
     """How a model pools that is a plain transformer and a pooling; ``None`` for any other.
 
     Raises:
-        BackendError: a file cannot be read.
+        BackendError: a file cannot be read, or does not say what such a file says.
     """
-    modules = _read_json(folder / "modules.json", [])
+    path = folder / "modules.json"
+    modules = _read_json(path, [])
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise BackendError(f"model file {str(path)!r} holds no list of modules", subject=str(path))
     kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) or modules[0].get("path"):
         return None

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 
 from lightrag.conversation import LightMemory
-from lightrag.errors import BackendError, ConfigurationError
+from lightrag.errors import BackendError, ConfigurationError, UsageError
 from lightrag.models.fakes import HashingEmbedder
 from tests.lightrag.conversation.conftest import Opener, echo, say
 from tests.lightrag.storage.test_records import postgres as postgres
@@ -213,3 +213,14 @@ def test_a_history_in_postgres_does_what_one_in_a_file_does(open_memory: Opener,
     assert any(entry.kind == "fact" and entry.text == "I sing." for entry in one.entries())
     assert one.forget() > 0
     assert other.entries() == []
+
+
+async def test_a_blocking_call_inside_an_event_loop_is_refused_and_stores_nothing(open_memory: Opener) -> None:
+    memory = open_memory(script=echo)
+    calls = [lambda: memory.add_memory(say("I own a boat.")), lambda: memory.retrieve("boat")]
+    for call in calls:
+        with pytest.raises(UsageError, match=r"inside an event loop: await the method of the same name on '\.aio'"):
+            call()
+    assert await memory.aio.retrieve("boat") == []
+    await memory.aio.add_memory(say("I own a boat."))
+    assert len(await memory.aio.retrieve("boat")) == 1

@@ -90,7 +90,16 @@ def test_the_bundled_model_does_without_sentence_transformers() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("name", "content"), [("config.json", "[]"), ("config.json", "{"), ("modules.json", "{")])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "[]"),
+        ("config.json", "{"),
+        ("modules.json", "{"),
+        ("modules.json", '{"0": "Transformer"}'),
+        ("modules.json", '["Transformer"]'),
+    ],
+)
 def test_a_damaged_file_is_named(model: Path, name: str, content: str) -> None:
     (model / name).write_text(content, encoding="utf-8")
     with pytest.raises(BackendError, match=name):
