@@ -176,6 +176,8 @@ class LLMLingua2:
         import torch
         from transformers import AutoModelForTokenClassification
 
+        from lightrag.models.packing import pack_linear_layers
+
         try:
             model = AutoModelForTokenClassification.from_pretrained(
                 self.folder, dtype=getattr(torch, self._dtype), attn_implementation="sdpa"
@@ -189,7 +191,9 @@ class LLMLingua2:
                 f"{str(self.folder)!r} has {model.config.num_labels} labels, LLMLingua-2 needs two (drop, keep)",
                 subject=str(self.folder),
             )
-        return model.to(self._device).eval()
+        model = model.to(self._device).eval()
+        pack_linear_layers(model)
+        return model
 
     @cached_property
     def _frame(self) -> tuple[int, int]:

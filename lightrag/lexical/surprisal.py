@@ -116,13 +116,17 @@ class SurprisalScorer:
         import torch
         from transformers import AutoModelForCausalLM
 
+        from lightrag.models.packing import pack_linear_layers
+
         try:
             model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=getattr(torch, self._dtype))
         except (OSError, ValueError, RuntimeError) as error:
             raise ArtifactError(
                 f"{str(self.folder)!r} is not a causal language model: {error}", subject=str(self.folder)
             ) from error
-        return model.to(self._device).eval()
+        model = model.to(self._device).eval()
+        pack_linear_layers(model)
+        return model
 
 
 __all__ = ["SurprisalScorer"]

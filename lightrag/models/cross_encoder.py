@@ -92,6 +92,8 @@ class CrossEncoderReranker:
     def _loaded(self) -> Any:
         from sentence_transformers import CrossEncoder
 
+        from lightrag.models.packing import pack_linear_layers
+
         with self._loading:
             if self._closed:
                 raise UsageError(f"reranker {self.name!r} is closed; open a new one", subject=self.name)
@@ -108,6 +110,7 @@ class CrossEncoderReranker:
                         f"reranker {self.name!r} has {model.num_labels} outputs, not one score; use a reranking model",
                         subject=self.name,
                     )
+                pack_linear_layers(model)
                 self._model = model
             return self._model
 

@@ -105,10 +105,13 @@ class PooledEncoder:
     def __init__(self, name: str, folder: Path, device: str, dtype: str, pooling: Pooling) -> None:
         from transformers import AutoModel
 
+        from lightrag.models.packing import pack_linear_layers
+
         self._name = name
         self._pooling = pooling
         options = {"local_files_only": True, "dtype": _torch_dtype(dtype)}
         self._model: Any = AutoModel.from_pretrained(str(folder), **options).to(device).eval()
+        pack_linear_layers(self._model)
         self._padding = self._model.config.pad_token_id or 0
         self.dimension: int = self._model.config.hidden_size
 
@@ -137,6 +140,8 @@ class ModularEncoder:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.base.modules import Transformer
 
+        from lightrag.models.packing import pack_linear_layers
+
         self._name = name
         options = {"local_files_only": True, "model_kwargs": {"dtype": _torch_dtype(dtype)}}
         self._model: Any = SentenceTransformer(str(folder), device=device, **options).eval()
@@ -144,6 +149,7 @@ class ModularEncoder:
             raise ConfigurationError(
                 f"embedder {name!r} is a {type(self._model[0]).__name__}, not a transformer encoder", subject=name
             )
+        pack_linear_layers(self._model)
         self._padding = self._model.tokenizer.pad_token_id or 0
         self._left = self._model.tokenizer.padding_side == "left"
         self.dimension: int = self._model.get_embedding_dimension()

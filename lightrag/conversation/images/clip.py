@@ -97,6 +97,8 @@ class PictureEmbedder:
     def _model(self) -> Any:
         from transformers import AutoModel
 
+        from lightrag.models.packing import pack_linear_layers
+
         try:
             with quiet_loading():
                 model = AutoModel.from_pretrained(self.folder, local_files_only=True)
@@ -104,7 +106,9 @@ class PictureEmbedder:
             raise self._no_model(str(error)) from error
         if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
             raise self._no_model(f"a {type(model).__name__} has no image and text features")
-        return model.to(self._device).eval()
+        model = model.to(self._device).eval()
+        pack_linear_layers(model)
+        return model
 
     @cached_property
     def _tokenizer(self) -> Any:
