@@ -79,9 +79,12 @@ class LatentEncoder:
         """
         import torch
 
+        from lightrag.models.packing import pack_linear_layers
+
         part = find_part(path, "encoder", base=base)
         precision = None if dtype == "auto" else getattr(torch, dtype)
         model = part.build(layers or min(part.layers, DEFAULT_LAYERS), precision, device)
+        pack_linear_layers(model)
         return cls(model, max_batch_tokens=max_batch_tokens)
 
     @property

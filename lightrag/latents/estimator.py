@@ -74,8 +74,11 @@ class TokenEstimator:
         """
         import torch
 
+        from lightrag.models.packing import pack_linear_layers
+
         part = find_part(path, "estimator", base=base)
         model = part.build(None, None if dtype == "auto" else getattr(torch, dtype), device)
+        pack_linear_layers(model)
         return cls(model, **options)
 
     @property

@@ -19,6 +19,7 @@ from lightrag.memory.identity import identify_model
 from lightrag.memory.kv_batch import CacheShape, KVBatch
 from lightrag.memory.kv_memory import KVMemory, ModelIdentity, RopeState, rope_state
 from lightrag.memory.rope import RopeTable, move_keys
+from lightrag.models.packing import pack_linear_layers
 
 _ATTENTION: Final = "lightrag_kv_batch"
 _CHUNK_TOKENS: Final = 2048
@@ -94,7 +95,9 @@ class FullContextModel:
                 f"{str(folder)!r} is not a whole decoder: it lacks {len(missing)} weights, {missing[0]!r} for one",
                 subject=str(folder),
             )
-        return cls(model.to(device).eval().requires_grad_(False), identify_model(Path(folder)))
+        model = model.to(device).eval().requires_grad_(False)
+        pack_linear_layers(model)
+        return cls(model, identify_model(Path(folder)))
 
     @property
     def device(self) -> torch.device:

@@ -72,11 +72,14 @@ def load_memory_model(
     from lightrag.memory.beacon.config import is_beacon_checkpoint
     from lightrag.memory.beacon.model import BeaconModel
     from lightrag.memory.full_context import FullContextModel
+    from lightrag.models.packing import pack_linear_layers
 
     name = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
     kind: torch.dtype = getattr(torch, name)
     if is_beacon_checkpoint(Path(folder)):
-        return BeaconModel.load(folder, ratios=ratios, dtype=kind, device=device)
+        model = BeaconModel.load(folder, ratios=ratios, dtype=kind, device=device)
+        pack_linear_layers(model.decoder)  # not by the model itself, whose decoder may be trained
+        return model
     if ratios is not None:
         raise UsageError(
             f"{str(folder)!r} is not a beacon checkpoint (its config.json has no beacon_window): it keeps every token, "

@@ -13,6 +13,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from lightrag.errors import UsageError
+
 _ONEDNN: Final[Any] = torch.backends.mkldnn
 # What torch.compile itself calls; torch.utils.mkldnn, meant for all, copies every input and output.
 _LINEAR: Final[Any] = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
@@ -20,7 +22,7 @@ _PACK: Final[Any] = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 
 
 class PackedLinear(nn.Module):
-    """A linear layer for inference: nothing can be learned through it, and its weights cannot be read back."""
+    """A linear layer for inference, through which nothing can be learned. Its state is that of the layer it was."""
 
     weight: Tensor
     bias: Tensor | None
@@ -29,12 +31,22 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.register_buffer("weight", _PACK(layer.weight.detach()), persistent=False)
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach(), persistent=False)
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs of shape (…, in_features) to outputs of shape (…, out_features)."""
+        """Inputs of shape (…, in_features) to outputs of shape (…, out_features).
+
+        Raises:
+            UsageError: gradients are wanted, which would be wrong.
+        """
+        if inputs.requires_grad and torch.is_grad_enabled():
+            raise UsageError("this model was loaded for inference, so nothing can be learned through it")
         result: Tensor = _LINEAR(inputs, self.weight, self.bias, "none", [], "")
         return result
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self.weight.to_dense()
 
 
 def pack_linear_layers(model: nn.Module) -> None:
@@ -45,10 +57,10 @@ def pack_linear_layers(model: nn.Module) -> None:
     """
     if not _ONEDNN.is_available() or _LINEAR is None or _PACK is None:
         return
-    uses = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
+    uses = Counter(weight.data_ptr() for module in model.modules() for weight in module.parameters(recurse=False))
     packed: dict[nn.Module, PackedLinear] = {}
     for path, layer in list(model.named_modules(remove_duplicate=False)):
-        if path and type(layer) is nn.Linear and uses[id(layer.weight)] == 1 and _packable(layer.weight):
+        if path and type(layer) is nn.Linear and uses[layer.weight.data_ptr()] == 1 and _packable(layer.weight):
             if layer not in packed:
                 packed[layer] = PackedLinear(layer)
             parent, _, name = path.rpartition(".")

@@ -18,6 +18,7 @@ from lightrag.models.local.attention import Prefix, SharedMemory
 from lightrag.models.local.cache import TailCache
 from lightrag.models.local.configuration import read_shape
 from lightrag.models.local.rendering import RenderedPrompt
+from lightrag.models.packing import pack_linear_layers
 from lightrag.types import LatentPart
 
 
@@ -58,6 +59,7 @@ class Decoder:
                 self._model.set_attn_implementation(kernel)
                 self._model = self._model if precision == "auto" else self._model.to(precision)
             self._model = self._model.to(device).eval()
+            pack_linear_layers(self._model)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             raise BackendError(f"model {name!r} cannot be loaded on {device!r}: {error}", subject=name) from error
         self.layers = shape.layers

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lightrag.errors import UsageError
 from lightrag.models.packing import PackedLinear, pack_linear_layers
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
@@ -86,3 +87,21 @@ def test_what_other_code_relies_on_is_left_alone() -> None:
     # Models are asked for the place and precision of their weights.
     assert (packed.weight.device.type, packed.weight.dtype) == ("cpu", torch.float32)
     assert (packed.in_features, packed.out_features) == (4, 4)
+
+
+def test_its_state_is_that_of_the_layers_it_was() -> None:
+    model = Tied().eval()
+    packed = copy.deepcopy(model)
+    pack_linear_layers(packed)
+    before, after = model.state_dict(), packed.state_dict()
+    assert sorted(before) == sorted(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_gradients_are_refused_instead_of_being_wrong() -> None:
+    layer = PackedLinear(nn.Linear(3, 2))
+    inputs = torch.ones(1, 3, requires_grad=True)
+    with pytest.raises(UsageError, match="loaded for inference"):
+        layer(inputs)
+    with torch.no_grad():
+        assert layer(inputs).shape == (1, 2)
