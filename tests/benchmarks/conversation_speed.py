@@ -4,7 +4,8 @@ Run ``python -m tests.benchmarks.conversation_speed`` (some five minutes on two 
 for one part, ``--entries``, ``--turns``, ``--compressed-turns`` and ``--users`` to bound the time).
 
 The published side is the straightforward code that its description gives: ``QdrantClient`` in local mode, one embedding
-per fact, one look-up and one write per fact, one filtered search per entry for the update queues. Where the published
+per fact by ``SentenceTransformer.encode`` of the same model, one look-up and one write per fact, one filtered search
+per entry for the update queues. Where the published
 side would take many minutes it is run for a part of the entries and scaled up, and the line says so. No language model
 is involved: a scripted one answers at once.
 """
@@ -36,6 +37,7 @@ from lightrag.conversation.vectors.edge import EdgeVectorStore
 from lightrag.models import open_embedder
 from lightrag.models.base import Completion, Embedder, Prompt, Sampling
 from lightrag.models.fakes import ScriptedLanguageModel
+from lightrag.models.files import quiet_loading, resolve_model
 from lightrag.retrieval.filters import Between, Equal
 from tests.benchmarks.conversation_building import adding_compressed, consolidating
 from tests.benchmarks.conversation_footprint import footprint
@@ -169,12 +171,17 @@ def queues(vectors: np.ndarray, store: EdgeVectorStore, folder: Path, published:
 
 def adding(turns: int, folder: Path) -> list[dict[str, Any]]:
     """Adding user and assistant turns without compression, the model's time excluded; medians of several rounds."""
+    from sentence_transformers import SentenceTransformer
+
     embedder = open_embedder(EmbedderSettings())
+    with quiet_loading():
+        plain = SentenceTransformer(str(resolve_model(embedder.name)), device="cpu")
     facts = [f"User saw a {WORDS[n % 15]} near the {WORDS[n % 13]} with {n} friends on that day." for n in range(turns)]
     asyncio.run(embedder.embed(["warm up"]))
+    plain.encode("warm up")
     rounds = [
         (
-            _published_adding(facts, folder / f"published-{number}", embedder),
+            _published_adding(facts, folder / f"published-{number}", plain.encode),
             _our_adding(facts, folder / f"facts-{number}", embedder, turns_too=False),
             _our_adding(facts, folder / f"turns-{number}", embedder, turns_too=True),
         )
@@ -187,22 +194,18 @@ def adding(turns: int, folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _published_adding(facts: Sequence[str], folder: Path, embedder: Embedder) -> float:
+def _published_adding(facts: Sequence[str], folder: Path, encode: Callable[[str], Any]) -> float:
     """Milliseconds a turn."""
     from qdrant_client import QdrantClient, models
 
     client = QdrantClient(path=str(folder))
     client.create_collection("m", models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE))
-
-    async def one_by_one() -> None:
-        for n, fact in enumerate(facts):
-            vector = (await embedder.embed([fact]))[0]
-            client.retrieve("m", [n])
-            point = models.PointStruct(id=n, vector=vector.tolist(), payload=_payload(n) | {"memory": fact})
-            client.upsert("m", [point])
-
     begun = time.perf_counter()
-    asyncio.run(one_by_one())
+    for n, fact in enumerate(facts):
+        vector = encode(fact)
+        client.retrieve("m", [n])
+        point = models.PointStruct(id=n, vector=vector.tolist(), payload=_payload(n) | {"memory": fact})
+        client.upsert("m", [point])
     spent = time.perf_counter() - begun
     client.close()
     return 1000 * spent / len(facts)
