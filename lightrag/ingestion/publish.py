@@ -162,9 +162,11 @@ class Publisher:
         for path, identities in by_path.items():
             whole = self._line.staging.rows(path)
             places = pc.index_in(pa.array(identities, pa.string()), value_set=whole["document_id"].combine_chunks())
-            staged = whole.take(pc.fill_null(places, 0))
+            found = places.to_pylist()
+            # Mostly all of them in order, and then there is no need for a second copy.
+            staged = whole if found == [*range(whole.num_rows)] else whole.take(pc.fill_null(places, 0))
             heads = [read_head(text) for text in staged["head"].to_pylist()]
-            for identity, place, head in zip(identities, places.to_pylist(), heads, strict=True):
+            for identity, place, head in zip(identities, found, heads, strict=True):
                 if place is None or head.row is None:
                     raise ArtifactError(f"staged object {path!r} lacks document {identity!r}", subject=path)
             self.used.update(name for head in heads for name in head.staged)

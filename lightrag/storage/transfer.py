@@ -101,12 +101,19 @@ def write(store: ObjectStore, path: str, source: Source) -> Written:
         BackendError: the store failed; nothing is visible at ``path``.
     """
     parts = _in_parts(source)
-    head = list(itertools.islice(parts, 2))
+    head = deque(itertools.islice(parts, 2))
     if len(head) < 2:
         data = head[0] if head else b""
         store.put(path, data)
         return Written(len(data), blake3(data).hexdigest(), PART_BYTES)
-    return _write_many(store, path, itertools.chain(head, parts), large=_is_large(source))
+    return _write_many(store, path, _drained(head, parts), large=_is_large(source))
+
+
+def _drained(head: deque[Buffer], rest: Iterator[Buffer]) -> Iterator[Buffer]:
+    """Parts that were looked at, then the others; what was handed on is not held here."""
+    while head:
+        yield head.popleft()
+    yield from rest
 
 
 def _write_many(store: ObjectStore, path: str, parts: Iterator[Buffer], *, large: bool) -> Written:
@@ -121,6 +128,7 @@ def _write_many(store: ObjectStore, path: str, parts: Iterator[Buffer], *, large
             if len(digests) > _WINDOW:
                 digests[-_WINDOW].result()  # hashing keeps up with sending
             yield part
+            del part  # else it would be held while the next one is read
 
     store.put_parts(path, hashed(), part_bytes=_LARGE_PART_BYTES if large else PART_BYTES)
     joined = b"".join(digest.result() for digest in digests)
@@ -158,6 +166,7 @@ def _file_parts(path: Path) -> Iterator[Buffer]:
             while len(part) < PART_BYTES and (more := file.read(PART_BYTES - len(part))):
                 part += more
             yield part
+            del part
 
 
 def _regrouped(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
