@@ -21,7 +21,7 @@ from lightrag.storage.artifacts import CorpusLog
 from lightrag.storage.commits import FileEntry
 from lightrag.storage.objects import MIB
 
-GROUP_BYTES = 8 * MIB
+GROUP_BYTES = 2 * MIB
 """Rows that wait in memory for their row group."""
 
 
