@@ -2,7 +2,7 @@
 
 PyTorch multiplies single-precision matrices with MKL, which leaves the widest instructions of other makers' processors
 unused and sorts the weights anew at every call. oneDNN, which PyTorch carries too, does neither: on a Zen 5 an encoder
-runs 1.7 times as fast, with results that differ in the last bits (``python -m tests.benchmarks.model_speed``).
+runs twice as fast, with results that differ in the last bits (``python -m tests.benchmarks.model_speed``).
 """
 
 from __future__ import annotations
