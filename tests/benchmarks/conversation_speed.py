@@ -5,9 +5,9 @@ for one part, ``--entries``, ``--turns``, ``--compressed-turns`` and ``--users``
 
 The published side is the straightforward code that its description gives: ``QdrantClient`` in local mode, one embedding
 per fact by ``SentenceTransformer.encode`` of the same model, one look-up and one write per fact, one filtered search
-per entry for the update queues. Where the published
-side would take many minutes it is run for a part of the entries and scaled up, and the line says so. No language model
-is involved: a scripted one answers at once.
+per entry for the update queues. With compression its models are those of our side, faster than it has them. Where the
+published side would take many minutes it is run for a part of the entries and scaled up, and the line says so. No
+language model is involved: a scripted one answers at once.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def measure(
                     peak, peak_by_name = total, _by_name(sizes)
                 if any(name.startswith("ray::") for name, _ in sizes):
                     with_workers = max(with_workers, total)
-            # Every look at all processes costs 2 ms, which the measured ones miss on a machine with few cores.
+            # Every look at all processes costs 2 ms, which the measured ones miss on a machine with few cores. What a
+            # process computes between the last look and its end is not counted.
             time.sleep(0.05 if memory else 0.25)
         error = process.stderr.read() if process.stderr else ""
     if process.returncode:

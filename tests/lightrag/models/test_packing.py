@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightrag.errors import UsageError
+from lightrag.models import packing
 from lightrag.models.packing import PackedLinear, pack_linear_layers
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
@@ -69,6 +71,21 @@ def test_packing_twice_changes_nothing_more() -> None:
     layers = list(model.body)
     pack_linear_layers(model)
     assert all(now is before for now, before in zip(model.body, layers, strict=True))
+
+
+def test_a_layer_goes_before_the_next_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
+    layers = [weakref.ref(layer) for layer in model]
+    alive: list[int] = []
+
+    class Counted(PackedLinear):
+        def __init__(self, layer: nn.Linear) -> None:
+            alive.append(sum(each() is not None for each in layers))
+            super().__init__(layer)
+
+    monkeypatch.setattr(packing, "PackedLinear", Counted)
+    pack_linear_layers(model)
+    assert alive == [4, 3, 2, 1]
 
 
 def test_what_other_code_relies_on_is_left_alone() -> None:
